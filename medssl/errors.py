@@ -1,0 +1,150 @@
+"""The error type of medssl and its code words.
+
+Every expected failure is a :class:`MedsslError` with a stable code, one sentence of what is wrong,
+where, and what to do. The same codes stand in the ledger. ``docs/reference/errors.md`` is made
+from :data:`CODES`. No error text may hold a patient's identifiers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Process exit codes."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    SOME_REJECTED = 3
+    NOTHING_USABLE = 4
+    OUT_OF_RESOURCES = 5
+    INTEGRITY = 6
+
+
+@dataclass(frozen=True)
+class Code:
+    """One code word: the exit code of a verb that ends with it, and its meaning."""
+
+    exit_code: Exit
+    meaning: str
+
+
+_USAGE, _NONE, _FULL, _BROKEN = (
+    Exit.USAGE,
+    Exit.NOTHING_USABLE,
+    Exit.OUT_OF_RESOURCES,
+    Exit.INTEGRITY,
+)
+_REJECT = Exit.SOME_REJECTED
+
+CODES: dict[str, Code] = {
+    # usage and configuration
+    "CONFIG_UNKNOWN_KEY": Code(_USAGE, "A configuration key does not exist."),
+    "CONFIG_INVALID": Code(_USAGE, "A configuration value is not allowed."),
+    "CONFIG_UNREADABLE": Code(_USAGE, "A configuration file could not be read as YAML."),
+    "INPUT_MISSING": Code(_USAGE, "The input file or folder does not exist."),
+    "KEY_INVALID": Code(_USAGE, "The site key is missing or is not 64 hex digits."),
+    "STORE_INSIDE_INPUT": Code(_USAGE, "The store would lie inside the input folder."),
+    "OUT_EXISTS": Code(_USAGE, "The output already exists; medssl never overwrites."),
+    "METHOD_UNKNOWN": Code(_USAGE, "No method has that name."),
+    "ENCODER_UNKNOWN": Code(_USAGE, "No encoder has that name."),
+    "LABEL_MISSING": Code(_USAGE, "The store has no such label, or no label at all."),
+    "LABELS_TOO_FEW": Code(_USAGE, "Fewer labelled subjects than asked for or needed."),
+    "TRANSFER_TOO_LITTLE": Code(
+        _USAGE, "Too few of the bundle's encoder weights fit the model to be fine-tuned."
+    ),
+    "CONTRACT_MISMATCH": Code(_USAGE, "The input does not fit the bundle's input contract."),
+    "RESUME_MISMATCH": Code(_USAGE, "The run to resume was made with another configuration."),
+    "DEVICE_MISSING": Code(_USAGE, "The device asked for is not on this machine."),
+    "RESOURCE_MISSING": Code(_USAGE, "A file that comes with medssl was not found."),
+    "RESULTS_INVALID": Code(_USAGE, "The folder is not a results folder of medssl predict."),
+    "VERDICT_INVALID": Code(_USAGE, "A verdict lacks a reviewer's name or a known decision."),
+    "VERDICTS_UNAVAILABLE": Code(_USAGE, "The verdicts database cannot be opened or written."),
+    "PORT_UNAVAILABLE": Code(_USAGE, "The review app cannot listen on that address and port."),
+    # store and bundle
+    "STORE_EXISTS": Code(_USAGE, "The store already exists; medssl never overwrites one."),
+    "STORE_INVALID": Code(_BROKEN, "The folder is not a store, or a part of it is missing."),
+    "STORE_FORMAT": Code(_USAGE, "The store was written in a format this version cannot read."),
+    "STORE_CORRUPT": Code(_BROKEN, "An array of the store does not have its recorded hash."),
+    "VOLUME_UNKNOWN": Code(_USAGE, "The store has no volume of that name."),
+    "LEDGER_MISMATCH": Code(_BROKEN, "The ledger does not account for every file found."),
+    "BUNDLE_INVALID": Code(_BROKEN, "The folder is not a bundle, or a part of it is missing."),
+    "BUNDLE_FORMAT": Code(_USAGE, "The bundle was written in a format this version cannot read."),
+    "BUNDLE_CORRUPT": Code(_BROKEN, "The bundle's weights do not have their recorded hash."),
+    "CHECKPOINT_CORRUPT": Code(_BROKEN, "No intact checkpoint was found to resume from."),
+    "SUBJECT_LEAK": Code(_BROKEN, "A test subject was seen in training."),
+    # resources and training
+    "DISK_FULL": Code(_FULL, "The disk is full."),
+    "OUT_OF_MEMORY": Code(_FULL, "Memory ran out."),
+    "TRAINING_DIVERGED": Code(_BROKEN, "The loss became NaN or infinite."),
+    "NOTHING_USABLE": Code(_NONE, "No input could be used."),
+    # what ingest and predict reject, file by file
+    "FILE_UNREADABLE": Code(_REJECT, "The file could not be read."),
+    "FILE_TRUNCATED": Code(_REJECT, "The file ends before its data do."),
+    "FORMAT_UNSUPPORTED": Code(_REJECT, "An image or archive format that is not read yet."),
+    "NOT_AN_IMAGE": Code(_REJECT, "No image and no table of medssl; ignored."),
+    "LINK_NOT_FOLLOWED": Code(_REJECT, "A symbolic link out of the input or to a folder; ignored."),
+    "DUPLICATE": Code(_REJECT, "The same image was already read; it is used once."),
+    "DUPLICATE_CONFLICT": Code(
+        _REJECT, "The same image is there twice with different voxels, subject or labels."
+    ),
+    "SUBJECT_UNKNOWN": Code(_REJECT, "The subject of the image is not stated."),
+    "LABEL_WITHOUT_IMAGE": Code(_REJECT, "A label map has no image."),
+    "ARCHIVE_INVALID": Code(_REJECT, "The .npz does not have the arrays of a MedMNIST set."),
+    "DECODER_MISSING": Code(_REJECT, "No decoder for this transfer syntax is installed."),
+    "DECODE_FAILED": Code(_REJECT, "The pixel data could not be decoded."),
+    "DICOM_TAG_MISSING": Code(_REJECT, "A DICOM attribute that geometry or pixels need is absent."),
+    "DICOM_TAG_INVALID": Code(_REJECT, "A DICOM attribute has a value that cannot be right."),
+    "MODALITY_UNSUPPORTED": Code(_REJECT, "This modality or object class is not read yet."),
+    "ENHANCED_UNSUPPORTED": Code(_REJECT, "Enhanced multi-frame DICOM is not read yet."),
+    "MOSAIC_UNSUPPORTED": Code(_REJECT, "Siemens mosaics are not read yet."),
+    "COLOUR_UNSUPPORTED": Code(_REJECT, "Colour images are not read yet."),
+    "TIME_SERIES_UNSUPPORTED": Code(_REJECT, "4D series (time, echo, b-value) are not read yet."),
+    "LOCALIZER": Code(_REJECT, "A localizer or scout, not an image to train on."),
+    "DERIVED": Code(_REJECT, "A derived or secondary image, not an acquired one."),
+    "PIXEL_FORMAT_UNSUPPORTED": Code(_REJECT, "The stored pixel format is not read yet."),
+    "SLICE_MISSING": Code(_REJECT, "A slice is missing between two others."),
+    "SLICE_DUPLICATE": Code(_REJECT, "Two slices lie at the same position."),
+    "SPACING_UNEVEN": Code(_REJECT, "The distance between slices is not constant."),
+    "SPACING_INVALID": Code(_REJECT, "A pixel or slice spacing is zero, negative or not a number."),
+    "SPACING_UNKNOWN": Code(_REJECT, "The slice spacing cannot be known from the files."),
+    "GANTRY_TILT": Code(_REJECT, "The slices are sheared (gantry tilt); not resampled yet."),
+    "ORIENTATION_MIXED": Code(_REJECT, "The slices of one series do not share an orientation."),
+    "ORIENTATION_INVALID": Code(_REJECT, "The orientation vectors are not orthonormal."),
+    "SHAPE_MIXED": Code(_REJECT, "The slices of one series do not share a size."),
+    "SERIES_MIXED": Code(_REJECT, "One series UID covers several patients, frames or kinds."),
+    "AFFINE_INVALID": Code(_REJECT, "The affine is singular, sheared or absent."),
+    "AFFINE_AMBIGUOUS": Code(_REJECT, "The header states two different geometries."),
+    "VOXELS_INVALID": Code(_REJECT, "The voxels hold NaN or infinite values."),
+    "VOLUME_EMPTY": Code(_REJECT, "The image has no voxels, or all of one value."),
+    "LABEL_GRID_MISMATCH": Code(_REJECT, "A label map does not lie on its image's grid."),
+    "LABEL_INVALID": Code(_REJECT, "A label map holds values that are not small whole numbers."),
+    "TABLE_INVALID": Code(_USAGE, "A subjects or labels table could not be used."),
+    "CASE_FAILED": Code(_REJECT, "A case failed in a way medssl did not expect; the rest went on."),
+    "PREDICTION_MOVED": Code(
+        _BROKEN, "A written segmentation, read again, does not lie where it was predicted."
+    ),
+}
+
+
+class MedsslError(Exception):
+    """An expected failure.
+
+    Args:
+        code: a key of :data:`CODES`; any other raises ``KeyError``.
+        what: one sentence of what is wrong, without identifiers.
+        where: the place (a configuration key, a pseudonymous id, an option), may be empty.
+        fix: what the user can do, may be empty.
+    """
+
+    def __init__(self, code: str, what: str, *, where: str = "", fix: str = "") -> None:
+        self.exit_code = CODES[code].exit_code
+        self.code, self.what, self.where, self.fix = code, what, where, fix
+        super().__init__(code, what, where, fix)
+
+    def __str__(self) -> str:
+        place = f" ({self.where})" if self.where else ""
+        advice = f" {self.fix}" if self.fix else ""
+        return f"{self.code}: {self.what.rstrip('.')}{place}.{advice}"
