@@ -1,0 +1,47 @@
+"""One raw array per volume: a ``.npy`` file, opened as a memory map: a crop reads its own bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+_INTEGERS = (np.uint8, np.int16, np.uint16, np.int32)
+
+
+def smallest_lossless(array: Array) -> Array:
+    """The array in the smallest dtype that keeps every value: an integer type, else float32/64."""
+    if array.dtype == bool:
+        return array.astype(np.uint8)
+    values = np.asarray(array)
+    if np.issubdtype(values.dtype, np.floating) and not np.array_equal(values, np.rint(values)):
+        narrow = values.astype(np.float32)
+        return narrow if np.array_equal(narrow.astype(values.dtype), values) else values
+    low, high = values.min(), values.max()
+    for kind in _INTEGERS:
+        info = np.iinfo(kind)
+        if info.min <= low and high <= info.max:
+            return values.astype(kind)
+    return values
+
+
+def write_array(path: Path, array: Array) -> str:
+    """Write a C-ordered ``.npy`` file; returns the SHA-256 of its bytes."""
+    np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+    return file_hash(path)
+
+
+def read_array(path: Path) -> Array:
+    """Open a ``.npy`` file as a read-only memory map."""
+    return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,140 @@
+"""A store, or some of its volumes, back as NIfTI files on the grids they came from."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from medssl.errors import MedsslError
+from medssl.progress import track
+from medssl.store.grid import from_canonical
+from medssl.store.reader import Store, Volume
+from medssl.store.records import LABEL_PREFIX
+
+Array = npt.NDArray[Any]
+
+_SCANNER_ANATOMICAL = 1  # NIfTI-1 code of a transform to scanner coordinates
+_NIFTI_KINDS = {"float16": np.float32, "bool": np.uint8}
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """How many volumes, label maps and subjects were written."""
+
+    volumes: int
+    labels: int
+    subjects: int
+
+
+def export(
+    store_path: Path, out: Path, *, volume_ids: Sequence[str] | None = None
+) -> ExportSummary:
+    """Write ``images/VOLUME.nii.gz``, ``labels/VOLUME.nii.gz`` and the tables that ingest reads.
+
+    Voxels and affine are those of the source, in its orientation. A 2D image becomes one slice
+    along z, its columns along x and its rows along y, with no coded geometry; 2D colour becomes a
+    PNG. ``subjects.csv`` has the pseudonyms, splits and label columns; ``labels.csv`` the names of
+    label values. ``out`` appears whole or not at all.
+
+    Args:
+        store_path: a store.
+        out: the folder to make.
+        volume_ids: which volumes; all by default.
+
+    Raises:
+        MedsslError: OUT_EXISTS, VOLUME_UNKNOWN, and those of :meth:`Store.open`.
+    """
+    store_path, out = Path(store_path), Path(out)
+    if out.exists():
+        raise MedsslError("OUT_EXISTS", "The output already exists", where="OUT")
+    store = Store.open(store_path)
+    chosen = [store[name] for name in (store if volume_ids is None else dict.fromkeys(volume_ids))]
+    work = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    try:
+        (work / "images").mkdir(parents=True)
+        rows = [_write_volume(work, volume) for volume in track(chosen, "Export")]
+        _write_tables(work, store, chosen, rows)
+        work.rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return ExportSummary(
+        len(chosen), sum(v.has_label for v in chosen), len({v.subject_id for v in chosen})
+    )
+
+
+def _write_volume(work: Path, volume: Volume) -> str:
+    """Write one volume and its label map; returns the image's file name."""
+    array, label = np.asarray(volume.array()), volume.label()
+    if volume.dims == 2 and array.shape[0] == 3 and label is None and array.dtype == np.uint8:
+        from PIL import Image
+
+        name = f"{volume.volume_id}.png"
+        Image.fromarray(np.moveaxis(array, 0, -1)).save(work / "images" / name)
+        return name
+    name = f"{volume.volume_id}.nii.gz"
+    _save(work / "images" / name, *_source_grid(volume, array), volume.dims)
+    if label is not None:
+        (work / "labels").mkdir(exist_ok=True)
+        _save(work / "labels" / name, *_source_grid(volume, np.asarray(label)), volume.dims)
+    return name
+
+
+def _source_grid(volume: Volume, array: Array) -> tuple[Array, Array]:
+    """(channel, x, y, z) and affine as they were in the source."""
+    if volume.dims == 2:
+        return array.transpose(0, 2, 1)[..., None], np.eye(4)
+    return from_canonical(array, volume.affine, volume.source_orientation)
+
+
+def _save(path: Path, array: Array, affine: Array, dims: int) -> None:
+    array = array.astype(_NIFTI_KINDS.get(str(array.dtype), array.dtype), copy=False)
+    data = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
+    image = nib.Nifti1Image(data, affine, dtype=data.dtype)
+    image.header.set_xyzt_units("mm")
+    code = _SCANNER_ANATOMICAL if dims == 3 else 0
+    image.set_sform(affine, code)
+    nib.save(image, path)
+
+
+def _write_tables(work: Path, store: Store, volumes: Sequence[Volume], files: list[str]) -> None:
+    labels = store.label_columns()
+    header = ["file", "subject", "modality", "split", *labels]
+    table = [
+        [
+            file,
+            volume.subject_id,
+            volume.modality,
+            volume.row["split"],
+            *(_cell(volume.row[LABEL_PREFIX + name]) for name in labels),
+        ]
+        for file, volume in zip(files, volumes, strict=True)
+    ]
+    _write_csv(work / "subjects.csv", header, table)
+    if store.info.label_names:
+        _write_csv(work / "labels.csv", ["value", "name"], store.info.label_names.items())
+
+
+def _cell(value: Any) -> str:
+    if value is None or pd.isna(value):
+        return ""
+    # Parquet turns whole numbers with gaps into floats; write them as they were.
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(header)
+        table.writerows(rows)

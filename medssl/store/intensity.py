@@ -1,0 +1,87 @@
+"""Intensity statistics of a volume, and the contract by which a network is fed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from medssl.config import StrictModel
+
+STATISTICS = ("min", "max", "mean", "std", "p005", "p500", "p995", "fg_mean", "fg_std")
+
+# The foreground starts this far up from the 0.5th to the 99.5th percentile.
+FOREGROUND_FRACTION = 0.1
+
+A = TypeVar("A")
+
+
+def statistics(array: npt.NDArray[Any]) -> dict[str, float]:
+    """Intensity statistics of one volume.
+
+    Args:
+        array: any shape, any real dtype, finite.
+
+    Returns:
+        min, max, mean, std, the 0.5th, 50th and 99.5th percentile, and mean and std of the
+        foreground (voxels above a tenth of the way between the outer percentiles), clipped to
+        those percentiles.
+    """
+    values = np.asarray(array, dtype=np.float64).ravel()
+    low, middle, high = np.percentile(values, (0.5, 50.0, 99.5))
+    foreground = values[values > low + FOREGROUND_FRACTION * (high - low)]
+    clipped = np.clip(foreground if foreground.size else values, low, high)
+    return {
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        "p005": float(low),
+        "p500": float(middle),
+        "p995": float(high),
+        "fg_mean": float(clipped.mean()),
+        "fg_std": float(clipped.std()),
+    }
+
+
+class IntensityContract(StrictModel):
+    """How stored intensities become a network's input: clip, shift, scale.
+
+    ``zscore``: clip to the volume's 0.5th and 99.5th percentile, subtract its foreground mean,
+    divide by its foreground standard deviation (MR, whose unit is arbitrary).
+    ``window``: clip to [low, high] and map to [-1, 1] (CT, in HU).
+    ``range``: map [low, high] to [-1, 1] without clipping (8-bit pictures).
+    """
+
+    scheme: Literal["zscore", "window", "range"] = "zscore"
+    low: float = 0.0
+    high: float = 0.0
+
+    @classmethod
+    def for_modality(cls, modality: str) -> IntensityContract:
+        """A modality's default: a wide window for CT, 8-bit range for OT and XC, else zscore."""
+        if modality == "CT":
+            return cls(scheme="window", low=-1000.0, high=1000.0)
+        if modality in ("OT", "XC"):
+            return cls(scheme="range", low=0.0, high=255.0)
+        return cls(scheme="zscore")
+
+    def parameters(self, stats: Mapping[str, Any]) -> tuple[float, float, float, float]:
+        """(low, high, shift, scale): the input is ``(clip(x, low, high) - shift) * scale``."""
+        if self.scheme == "zscore":
+            scale = 1.0 / max(float(stats["fg_std"]), 1e-6 * (1.0 + abs(float(stats["fg_mean"]))))
+            return float(stats["p005"]), float(stats["p995"]), float(stats["fg_mean"]), scale
+        shift, scale = (self.low + self.high) / 2, 2.0 / (self.high - self.low)
+        if self.scheme == "range":
+            return -np.inf, np.inf, shift, scale
+        return self.low, self.high, shift, scale
+
+    def normalise(self, array: npt.NDArray[Any], stats: Mapping[str, Any]) -> npt.NDArray[Any]:
+        """Apply the contract to an array of any shape; returns float32."""
+        low, high, shift, scale = self.parameters(stats)
+        values = np.asarray(array, dtype=np.float32)
+        return ((np.clip(values, low, high) - np.float32(shift)) * np.float32(scale)).astype(
+            np.float32
+        )

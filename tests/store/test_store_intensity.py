@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from medssl.store.intensity import IntensityContract, statistics
+
+
+def test_statistics_of_a_known_array():
+    array = np.concatenate([np.zeros(500), np.arange(1, 501)])
+    stats = statistics(array)
+    assert stats["min"] == 0
+    assert stats["max"] == 500
+    assert stats["mean"] == pytest.approx(array.mean())
+    assert stats["p995"] == pytest.approx(np.percentile(array, 99.5))
+    foreground = array[array > 0.1 * stats["p995"]]
+    assert stats["fg_mean"] == pytest.approx(np.clip(foreground, 0, stats["p995"]).mean())
+
+
+def test_zscore_does_not_depend_on_the_scanner_scale():
+    array = np.random.default_rng(0).gamma(2.0, 50.0, 5000)
+    contract = IntensityContract()
+    small = contract.normalise(array, statistics(array))
+    large = contract.normalise(array * 4000 + 17, statistics(array * 4000 + 17))
+    np.testing.assert_allclose(small, large, atol=1e-3)
+    assert small.dtype == np.float32
+
+
+def test_window_maps_its_ends_to_one_and_clips():
+    contract = IntensityContract.for_modality("CT")
+    values = contract.normalise(np.array([-3000, -1000, 0, 1000, 3000]), {})
+    assert values.tolist() == [-1, -1, 0, 1, 1]
+
+
+def test_range_does_not_clip():
+    contract = IntensityContract.for_modality("OT")
+    np.testing.assert_allclose(contract.normalise(np.array([0, 255, 510]), {}), [-1, 1, 3])
+
+
+def test_a_constant_foreground_stays_finite():
+    stats = statistics(np.array([0.0] * 90 + [5.0] * 10))
+    assert np.isfinite(IntensityContract().normalise(np.array([0.0, 5.0]), stats)).all()
