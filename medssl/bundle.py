@@ -1,0 +1,240 @@
+"""The Bundle: weights in safetensors, and the contract for using them in ``bundle.json``.
+
+No pickle is read or written. Loading verifies the weights' hash and the format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from medssl.config import StrictModel
+from medssl.errors import MedsslError
+from medssl.store.arrays import file_hash
+from medssl.store.intensity import IntensityContract
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FORMAT_VERSION = 1
+WEIGHTS, SPEC, CARD = "model.safetensors", "bundle.json", "README.md"
+
+
+class EncoderSpec(StrictModel):
+    """An encoder by name and options, as :func:`medssl.networks.build_encoder` takes them."""
+
+    name: str = "unet"
+    dims: Literal[2, 3] = 3
+    in_channels: int = Field(1, ge=1)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class TaskSpec(StrictModel):
+    """The task a model was fine-tuned for, and its number of outputs."""
+
+    kind: Literal["segmentation", "classification"]
+    classes: int = Field(ge=2)
+
+
+class Architecture(StrictModel):
+    """An encoder, and the task around it (None: the encoder alone)."""
+
+    encoder: EncoderSpec
+    task: TaskSpec | None = None
+
+
+class InputContract(StrictModel):
+    """What an input must be, and how it is prepared, before the network sees it.
+
+    ``spacing`` in mm per spatial axis, None to use every volume's own grid; ``patch_size`` in
+    voxels; ``modalities`` are DICOM codes, empty for any.
+    """
+
+    dims: Literal[2, 3]
+    channels: int = 1
+    spacing: list[float] | None = None
+    orientation: Literal["RAS"] = "RAS"
+    intensity: IntensityContract = IntensityContract()
+    patch_size: list[int]
+    modalities: list[str] = Field(default_factory=list)
+
+
+class BundleSpec(StrictModel):
+    """``bundle.json``."""
+
+    format_version: int = FORMAT_VERSION
+    kind: Literal["encoder", "segmentation", "classification"]
+    architecture: Architecture
+    contract: InputContract
+    method: str = ""
+    config: dict[str, Any] = Field(default_factory=dict)
+    label_names: dict[int, str] = Field(default_factory=dict)
+    classes: list[str] = Field(default_factory=list)
+    salt: str = ""
+    seen_subjects: list[str] = Field(default_factory=list)
+    metrics: dict[str, float] = Field(default_factory=dict)
+    data_fingerprint: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    licence: str = "Not stated. The weights carry the terms of the data they were trained on."
+    mlflow_run: str = ""
+    weights_sha256: str = ""
+
+    def has_seen(self, subject_id: str) -> bool:
+        """Whether the weights were trained on this subject (a pseudonym)."""
+        return seen_hash(self.salt, subject_id) in set(self.seen_subjects)
+
+
+def seen_hash(salt: str, subject_id: str) -> str:
+    """Salted SHA-256 of a subject's pseudonym."""
+    return hashlib.sha256(f"{salt}:{subject_id}".encode()).hexdigest()[:32]
+
+
+def seen_record(subjects: Iterable[str], parent: BundleSpec | None = None) -> dict[str, Any]:
+    """The ``salt`` and ``seen_subjects`` of a new bundle, those of its parent included."""
+    salt = parent.salt if parent is not None and parent.salt else secrets.token_hex(8)
+    hashes = {seen_hash(salt, subject) for subject in subjects}
+    if parent is not None:
+        hashes |= set(parent.seen_subjects)
+    return {"salt": salt, "seen_subjects": sorted(hashes)}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made the weights."""
+    names = ("medssl", "torch", "monai", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+class Bundle:
+    """A folder of weights and contract; made by :meth:`save`, opened by :meth:`load`."""
+
+    def __init__(self, path: Path, spec: BundleSpec) -> None:
+        self.path, self.spec = path, spec
+
+    @classmethod
+    def save(cls, path: Path, model: nn.Module | Mapping[str, Tensor], spec: BundleSpec) -> Bundle:
+        """Write a bundle whole or not at all.
+
+        Args:
+            path: a folder that does not exist.
+            model: a module or its state; tensors are stored contiguous, on the CPU.
+            spec: all but ``weights_sha256`` and ``versions``, which are filled in here.
+
+        Raises:
+            MedsslError: OUT_EXISTS.
+        """
+        from safetensors.torch import save_file
+
+        if path.exists():
+            raise MedsslError("OUT_EXISTS", "The bundle already exists", where=path.name)
+        state = model if isinstance(model, Mapping) else model.state_dict()
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        work = path.parent / f".{path.name}.partial-{os.getpid()}"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        save_file(tensors, work / WEIGHTS)
+        update = {"weights_sha256": file_hash(work / WEIGHTS), "versions": versions()}
+        spec = spec.model_copy(update=update)
+        (work / SPEC).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (work / CARD).write_text(_card(spec, tensors), encoding="utf-8")
+        work.rename(path)
+        return cls(path, spec)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Bundle:
+        """Open a bundle and verify its weights.
+
+        Raises:
+            MedsslError: INPUT_MISSING, BUNDLE_INVALID, BUNDLE_FORMAT, BUNDLE_CORRUPT.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise MedsslError("INPUT_MISSING", "The bundle does not exist", where=path.name)
+        for name in (SPEC, WEIGHTS):
+            if not (path / name).is_file():
+                raise MedsslError("BUNDLE_INVALID", f"The folder has no {name}", where=path.name)
+        try:
+            data = json.loads((path / SPEC).read_text(encoding="utf-8"))
+            if data.get("format_version") != FORMAT_VERSION:
+                raise MedsslError(
+                    "BUNDLE_FORMAT",
+                    f"The bundle has format {data.get('format_version')}; "
+                    f"this medssl reads {FORMAT_VERSION}",
+                    where=path.name,
+                )
+            spec = BundleSpec.model_validate(data)
+        except (ValueError, ValidationError, AttributeError):
+            raise MedsslError("BUNDLE_INVALID", "bundle.json is damaged", where=path.name) from None
+        if file_hash(path / WEIGHTS) != spec.weights_sha256:
+            raise MedsslError(
+                "BUNDLE_CORRUPT",
+                "The weights differ from their recorded hash",
+                where=path.name,
+                fix="Copy the bundle again from its source.",
+            )
+        return cls(path, spec)
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights by name, on the CPU."""
+        from safetensors.torch import load_file
+
+        state: dict[str, Tensor] = load_file(self.path / WEIGHTS)
+        return state
+
+    def model(self) -> nn.Module:
+        """The network with its weights, in evaluation mode, on the CPU.
+
+        An encoder bundle's decoder, where it has one, is left out.
+
+        Raises:
+            MedsslError: BUNDLE_INVALID where weights and architecture differ.
+        """
+        from medssl.networks import build_model
+
+        model: nn.Module = build_model(self.spec.architecture.model_dump())
+        state, wanted = self.state(), model.state_dict()
+        unfit = [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]
+        if unfit:
+            raise MedsslError(
+                "BUNDLE_INVALID",
+                f"{len(unfit)} tensors do not fit the stated architecture",
+                where=unfit[0],
+            )
+        model.load_state_dict({name: state[name] for name in wanted})
+        return model.eval()
+
+
+def _card(spec: BundleSpec, tensors: Mapping[str, Tensor]) -> str:
+    count = sum(tensor.numel() for tensor in tensors.values())
+    contract, encoder = spec.contract, spec.architecture.encoder
+    spacing = "the input's own" if contract.spacing is None else f"{contract.spacing} mm"
+    lines = [
+        f"# A medssl {spec.kind} bundle",
+        "",
+        "For research. Not a medical device.",
+        "",
+        f"- Encoder: {encoder.name}, {encoder.dims}D, {count:,} values in all",
+        f"- Method: {spec.method or 'none'}",
+        f"- Input: {contract.channels} channel(s), {'/'.join(contract.modalities) or 'any'},"
+        f" spacing {spacing}, orientation {contract.orientation},"
+        f" intensity {contract.intensity.scheme}, patch {contract.patch_size}",
+        f"- Subjects seen: {len(spec.seen_subjects)} (salted hashes in bundle.json)",
+        f"- Labels: {', '.join([*spec.label_names.values(), *spec.classes]) or 'none'}",
+        f"- Licence: {spec.licence}",
+        f"- SHA-256 of the weights: `{spec.weights_sha256}`",
+        "",
+    ]
+    if spec.metrics:
+        lines += ["| metric | value |", "| --- | --- |"]
+        lines += [f"| {name} | {value:.4g} |" for name, value in spec.metrics.items()]
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,135 @@
+"""MLflow: every training verb logs its configuration, metrics, figures and bundle here.
+
+The server is ``MLFLOW_TRACKING_URI`` where it is set, else an SQLite file ``mlflow.db`` beside the
+output folder, with its artifacts in ``mlartifacts/`` beside it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PARAMETER_LIMIT = 500
+
+
+def default_uri(folder: Path) -> str:
+    """The SQLite address used when ``MLFLOW_TRACKING_URI`` is not set."""
+    return f"sqlite:///{(folder.resolve() / 'mlflow.db').as_posix()}"
+
+
+class Run:
+    """One MLflow run."""
+
+    def __init__(self, client: Any, run_id: str, uri: str) -> None:
+        self._client, self.run_id, self.uri = client, run_id, uri
+
+    def log_config(self, config: Mapping[str, Any]) -> None:
+        """Log a nested configuration as flat parameters, and whole as ``config.json``."""
+        from mlflow.entities import Param
+
+        flat = [Param(key, str(value)[:_PARAMETER_LIMIT]) for key, value in _flatten(config)]
+        for start in range(0, len(flat), 100):
+            self._client.log_batch(self.run_id, params=flat[start : start + 100])
+        self._client.log_dict(self.run_id, dict(config), "config.json")
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers at a step; NaN and infinities are left out."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        finite = {k: float(v) for k, v in metrics.items() if abs(float(v)) < float("inf")}
+        entries = [Metric(key, value, now, step) for key, value in finite.items()]
+        if entries:
+            self._client.log_batch(self.run_id, metrics=entries)
+
+    def log_figure(self, figure: Figure, name: str) -> None:
+        """Log a matplotlib figure as ``figures/NAME.png``."""
+        self._client.log_figure(self.run_id, figure, f"figures/{name}.png")
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """Log one file."""
+        self._client.log_artifact(self.run_id, str(path), folder or None)
+
+    def log_folder(self, path: Path, folder: str) -> None:
+        """Log a folder and what is in it."""
+        self._client.log_artifacts(self.run_id, str(path), folder)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        for key, value in tags.items():
+            self._client.set_tag(self.run_id, key, value)
+
+
+@contextmanager
+def run(
+    experiment: str, name: str, folder: Path, *, resume_run: str = "", tags: Mapping[str, str] = {}
+) -> Iterator[Run]:
+    """Open an MLflow run, closed as FINISHED, or FAILED when an exception passes.
+
+    No user name, host or path is sent along.
+
+    Args:
+        experiment: its experiment, made where it does not exist.
+        name: the run's name.
+        folder: where ``mlflow.db`` goes when ``MLFLOW_TRACKING_URI`` is not set.
+        resume_run: the id of a run to go on with; a new run where the server has it no more.
+        tags: tags of the run.
+    """
+    client, uri = _client(folder)
+    experiment_id = _experiment(client, experiment, folder, uri)
+    run_id = resume_run if resume_run and _has_run(client, resume_run) else ""
+    if not run_id:
+        run_id = client.create_run(experiment_id, tags=dict(tags), run_name=name).info.run_id
+    try:
+        yield Run(client, run_id, uri)
+    except BaseException:
+        client.set_terminated(run_id, "FAILED")
+        raise
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _client(folder: Path) -> tuple[Any, str]:
+    for logger in ("mlflow", "alembic"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri(folder)
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri), uri
+
+
+def _experiment(client: Any, name: str, folder: Path, uri: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    place = None
+    if uri.startswith("sqlite:///"):
+        place = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").resolve().as_uri()
+    return str(client.create_experiment(name, artifact_location=place))
+
+
+def _has_run(client: Any, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(run_id)
+    except MlflowException:
+        return False
+    return True
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

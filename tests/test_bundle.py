@@ -1,0 +1,87 @@
+import json
+
+import pytest
+import torch
+
+from medssl.bundle import (
+    Architecture,
+    Bundle,
+    BundleSpec,
+    EncoderSpec,
+    InputContract,
+    TaskSpec,
+    seen_record,
+)
+from medssl.errors import MedsslError
+from medssl.networks import build_model
+
+ENCODER = EncoderSpec(name="unet", dims=2, options={"widths": [4, 8]})
+
+
+def spec(**more):
+    values = {
+        "kind": "encoder",
+        "architecture": Architecture(encoder=ENCODER),
+        "contract": InputContract(dims=2, patch_size=[8, 8], modalities=["MR"]),
+        **seen_record(["sub-1", "sub-2"]),
+    }
+    return BundleSpec(**(values | more))
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    architecture = Architecture(encoder=ENCODER, task=TaskSpec(kind="segmentation", classes=3))
+    model = build_model(architecture.model_dump())
+    made = spec(kind="segmentation", architecture=architecture, metrics={"dice": 0.5})
+    return Bundle.save(tmp_path / "bundle", model, made), model.eval()
+
+
+def test_round_trip_gives_the_same_outputs(bundle):
+    saved, model = bundle
+    loaded = Bundle.load(saved.path)
+    image = torch.randn(1, 1, 8, 8)
+    assert torch.equal(loaded.model()(image), model(image))
+    assert loaded.spec == saved.spec
+    assert loaded.spec.versions["torch"]
+
+
+def test_subjects_are_hashed_and_recognised(bundle):
+    loaded = Bundle.load(bundle[0].path)
+    assert loaded.spec.has_seen("sub-1")
+    assert not loaded.spec.has_seen("sub-3")
+    assert "sub-1" not in (loaded.path / "bundle.json").read_text()
+    child = spec(**seen_record(["sub-9"], parent=loaded.spec))
+    assert child.has_seen("sub-1")
+    assert child.has_seen("sub-9")
+
+
+def test_a_changed_byte_is_found(bundle):
+    path = bundle[0].path / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(MedsslError, match="BUNDLE_CORRUPT"):
+        Bundle.load(bundle[0].path)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("{", "BUNDLE_INVALID"), ('{"format_version": 9}', "BUNDLE_FORMAT")]
+)
+def test_a_damaged_spec_is_refused(bundle, text, code):
+    (bundle[0].path / "bundle.json").write_text(text)
+    with pytest.raises(MedsslError, match=code):
+        Bundle.load(bundle[0].path)
+
+
+def test_weights_of_another_architecture_are_refused(bundle):
+    file = bundle[0].path / "bundle.json"
+    data = json.loads(file.read_text())
+    data["architecture"]["encoder"]["options"]["widths"] = [4, 16]
+    file.write_text(json.dumps(data))
+    with pytest.raises(MedsslError, match="BUNDLE_INVALID"):
+        Bundle.load(bundle[0].path).model()
+
+
+def test_never_overwrites(bundle):
+    with pytest.raises(MedsslError, match="OUT_EXISTS"):
+        Bundle.save(bundle[0].path, bundle[1], bundle[0].spec)
