@@ -1,0 +1,1 @@
+"""The training loop, its data, optimiser, schedule and checkpoints; and pretraining."""

@@ -1,0 +1,322 @@
+"""Pretraining: an unlabelled store in, a bundle with an encoder out."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medssl import config as configuration
+from medssl import tracking
+from medssl.bundle import (
+    Architecture,
+    Bundle,
+    BundleSpec,
+    EncoderSpec,
+    InputContract,
+    seen_record,
+)
+from medssl.errors import MedsslError
+from medssl.methods import METHODS, Method, method_class
+from medssl.networks import build_encoder
+from medssl.store import Store
+from medssl.store.intensity import IntensityContract
+from medssl.store.splits import assign_splits
+from medssl.training.data import Batch, CropSource, loader, normalised
+from medssl.training.figures import curve_figure, preview_figure
+from medssl.training.loop import History, LoopConfig, Task, fit
+from medssl.views import Draw
+
+# A view is drawn from its own stream, so the crop's and the method's numbers are unrelated.
+METHOD_STREAM = 1
+
+# Automatic patches are no larger than this, so that a first run fits a small machine.
+LARGEST_PATCH = {2: 224, 3: 64}
+
+
+class PretrainConfig(LoopConfig):
+    """Everything a pretraining run depends on beside the store.
+
+    ``dims``, ``patch_size`` and ``intensity`` are taken from the store where they are not given:
+    the dimensions of most volumes, the median shape (at most 64 voxels in 3D and 224 in 2D), and
+    the default of the modality. ``hold_out`` names the splits that are never trained on.
+    """
+
+    method: str = "mae"
+    options: dict[str, Any] = Field(default_factory=dict, description="the method's own config")
+    encoder: str = "unet"
+    encoder_options: dict[str, Any] = Field(default_factory=dict)
+    dims: Literal[2, 3] | None = None
+    patch_size: list[int] | None = None
+    spacing: list[float] | None = None
+    intensity: IntensityContract | None = None
+    hold_out: list[str] = Field(default_factory=lambda: ["validation", "test"])
+    preview_every: int = Field(250, ge=1)
+
+
+@dataclass
+class PretrainResult:
+    """Where the bundle is, what was logged, the subjects trained on, and the preview figures."""
+
+    bundle: Path
+    history: History
+    subjects: list[str]
+    previews: list[Path]
+    mlflow_run: str
+
+
+class PretrainTask(Task):
+    """Feeds normalised crops to a method."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of the method."""
+        step = self.method.step(normalised(batch), Draw(batch["key"], METHOD_STREAM))
+        logs = dict(step.logs)
+        if step.embedding is not None:
+            # Collapse shows here first: every dimension's spread over the batch goes to 0.
+            unit = torch.nn.functional.normalize(step.embedding.detach().float(), dim=1)
+            logs["embedding_std"] = unit.std(dim=0).mean() * math.sqrt(unit.shape[1])
+        return step.loss, logs
+
+
+def pretrain(
+    store_path: Path,
+    out: Path,
+    config: PretrainConfig,
+    *,
+    subjects: Collection[str] | None = None,
+    resume: bool = False,
+    tracking_folder: Path | None = None,
+) -> PretrainResult:
+    """Pretrain an encoder on a store's images, without labels.
+
+    Args:
+        store_path: the store.
+        out: a folder that does not exist; with ``resume`` the folder of the stopped run.
+        config: see :class:`PretrainConfig`.
+        subjects: train on these alone; None for all that ``config.hold_out`` leaves.
+        resume: go on from the newest checkpoint.
+        tracking_folder: where ``mlflow.db`` goes, by default beside ``out``.
+
+    Raises:
+        MedsslError: OUT_EXISTS, METHOD_UNKNOWN, CONFIG_INVALID, NOTHING_USABLE, RESUME_MISMATCH
+            and what the loop raises.
+    """
+    store = Store.open(store_path)
+    config, volume_ids = resolve(store, config, subjects)
+    seen = sorted({store[v].subject_id for v in volume_ids})
+    started = _open_folder(out, config, store, seen, resume)
+    method, encoder = _method(store, config, volume_ids)
+    task = PretrainTask(method)
+    source = _source(store, config, volume_ids)
+    previews: list[Path] = []
+    name = f"{config.method}-{config.encoder}-{config.dims}d"
+    with tracking.run(
+        "medssl-pretrain", name, tracking_folder or out.parent, resume_run=started
+    ) as run:
+        _remember(out, run.run_id)
+        run.log_config(config.model_dump(mode="json"))
+        run.set_tags({"data_fingerprint": store.fingerprint(), "subjects": str(len(seen))})
+        sample = next(iter(loader(source, min(4, config.batch_size), 0, 1, 0)))
+
+        def after_step(step: int, _: Any) -> None:
+            if step == 1 or step % config.preview_every == 0 or step == config.steps:
+                previews.append(_preview(method, sample, out, step, run))
+
+        history = fit(
+            task,
+            source,
+            config,
+            out,
+            run,
+            resume=resume,
+            after_step=after_step,
+            description=f"pretraining ({config.method})",
+        )
+        run.log_figure(curve_figure(history.rows, ["loss"], "pretraining loss"), "loss")
+        spec = _spec(store, config, encoder, seen, history, run.run_id)
+        shutil.rmtree(out / "bundle", ignore_errors=True)
+        bundle = Bundle.save(out / "bundle", method.bundle_state(), spec)
+        run.log_folder(bundle.path, "bundle")
+    return PretrainResult(bundle.path, history, seen, previews, run.run_id)
+
+
+def resolve(
+    store: Store, config: PretrainConfig, subjects: Collection[str] | None = None
+) -> tuple[PretrainConfig, list[str]]:
+    """Fill in what the store decides; returns the full config and the volumes to train on."""
+    table = store.manifest
+    dims = config.dims or int(table["dims"].mode()[0])
+    split = assign_splits(table)
+    wanted = set(subjects) if subjects is not None else None
+    chosen = table[table["dims"] == dims]
+    keep = [
+        (subject in wanted) if wanted is not None else split[subject] not in config.hold_out
+        for subject in chosen["subject_id"]
+    ]
+    chosen = chosen[keep]
+    if chosen.empty:
+        raise MedsslError(
+            "NOTHING_USABLE",
+            f"The store has no {dims}D volume to pretrain on",
+            fix="Check dims and hold_out.",
+        )
+    channels = chosen["channels"].unique()
+    if len(channels) > 1:
+        raise MedsslError(
+            "CONTRACT_MISMATCH", "The volumes differ in their number of channels", where="channels"
+        )
+    method = method_class(config.method)
+    options = configuration.load(method.Config, values=config.options)
+    update: dict[str, Any] = {"dims": dims, "options": options.model_dump(mode="json")}
+    if config.patch_size is None:
+        update["patch_size"] = automatic_patch(chosen["shape"].tolist(), dims)
+    elif len(config.patch_size) != dims:
+        raise MedsslError("CONFIG_INVALID", f"A patch has {dims} sizes here", where="patch_size")
+    if config.spacing is not None and len(config.spacing) != dims:
+        raise MedsslError("CONFIG_INVALID", f"Spacing has {dims} values here", where="spacing")
+    if config.intensity is None:
+        update["intensity"] = IntensityContract.for_modality(chosen["modality"].mode()[0])
+    return config.model_copy(update=update), chosen["volume_id"].tolist()
+
+
+def automatic_patch(shapes: Sequence[Sequence[int]], dims: int, multiple: int = 8) -> list[int]:
+    """The median shape, rounded to a multiple of 8 and limited to what a first run can hold."""
+    columns = [sorted(column) for column in zip(*shapes, strict=True)]
+    median = [column[len(column) // 2] for column in columns]
+    most = LARGEST_PATCH[dims]
+    return [min(most, max(multiple, multiple * round(size / multiple))) for size in median]
+
+
+def _method(
+    store: Store, config: PretrainConfig, volume_ids: Sequence[str]
+) -> tuple[Method, EncoderSpec]:
+    spec = EncoderSpec(
+        name=config.encoder,
+        dims=config.dims or 3,
+        in_channels=int(store[volume_ids[0]].row["channels"]),
+        options=config.encoder_options,
+    )
+    torch.manual_seed(config.seed)
+    encoder = build_encoder(spec.name, spec.dims, spec.in_channels, **spec.options)
+    kind = METHODS[config.method]
+    options = configuration.load(kind.Config, values=config.options)
+    try:
+        return kind(options, encoder, config.patch_size or []), spec
+    except ValueError as error:
+        raise MedsslError("CONFIG_INVALID", str(error), where="patch_size or options") from None
+
+
+def _source(store: Store, config: PretrainConfig, volume_ids: Sequence[str]) -> CropSource:
+    return CropSource(
+        store,
+        volume_ids,
+        config.patch_size or [],
+        config.intensity or IntensityContract(),
+        config.seed,
+        spacing=config.spacing,
+    )
+
+
+def _open_folder(
+    out: Path, config: PretrainConfig, store: Store, seen: Sequence[str], resume: bool
+) -> str:
+    """Make the run's folder, or check the one to resume; returns the MLflow run to go on with."""
+    record = {
+        "config": config.model_dump(mode="json"),
+        "data_fingerprint": store.fingerprint(),
+        "subjects": list(seen),
+    }
+    file = out / "run.json"
+    if not resume:
+        if out.exists():
+            raise MedsslError(
+                "OUT_EXISTS",
+                "The output folder already exists",
+                where=out.name,
+                fix="Give another name, or go on with --resume.",
+            )
+        out.mkdir(parents=True)
+        file.write_text(json.dumps(record, indent=2), encoding="utf-8")
+        return ""
+    if not file.is_file():
+        raise MedsslError("INPUT_MISSING", "There is no run to resume", where=out.name)
+    before = json.loads(file.read_text(encoding="utf-8"))
+    started = str(before.pop("mlflow_run", ""))
+    if before != record:
+        changed = [k for k in record["config"] if before["config"].get(k) != record["config"][k]]
+        raise MedsslError(
+            "RESUME_MISMATCH",
+            "The run to resume had another configuration, store or subjects",
+            where=", ".join(changed) or "store",
+            fix="Resume with what it was started with.",
+        )
+    return started
+
+
+def _remember(out: Path, run_id: str) -> None:
+    file = out / "run.json"
+    record: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    text = json.dumps({**record, "mlflow_run": run_id}, indent=2)
+    partial = file.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.rename(file)
+
+
+def _preview(method: Method, sample: Batch, out: Path, step: int, run: tracking.Run) -> Path:
+    """Show what the method does with the first crops, on the same draw every time."""
+    place = next(method.parameters()).device
+    training = method.training
+    method.eval()
+    crops = normalised(sample).to(place)
+    with torch.no_grad():
+        images = method.preview(crops, Draw(sample["key"].to(place), METHOD_STREAM))
+    method.train(training)
+    figure = preview_figure(images)
+    path = out / "previews" / f"step-{step:08d}.png"
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=110)
+    run.log_file(path, "previews")
+    return path
+
+
+def _spec(
+    store: Store,
+    config: PretrainConfig,
+    encoder: EncoderSpec,
+    seen: Sequence[str],
+    history: History,
+    run_id: str,
+) -> BundleSpec:
+    table = store.manifest
+    modalities = sorted(table[table["subject_id"].isin(seen)]["modality"].unique().tolist())
+    return BundleSpec(
+        kind="encoder",
+        architecture=Architecture(encoder=encoder),
+        contract=InputContract(
+            dims=encoder.dims,
+            channels=encoder.in_channels,
+            spacing=config.spacing,
+            intensity=config.intensity or IntensityContract(),
+            patch_size=config.patch_size or [],
+            modalities=modalities,
+        ),
+        method=config.method,
+        config=config.model_dump(mode="json"),
+        metrics={"pretraining_loss": history.rows[-1]["loss"]},
+        data_fingerprint=store.fingerprint(),
+        mlflow_run=run_id,
+        **seen_record(seen),
+    )

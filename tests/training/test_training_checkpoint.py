@@ -1,0 +1,51 @@
+import pytest
+import torch
+from torch import nn
+
+from medssl.errors import MedsslError
+from medssl.training.checkpoint import load_newest, save
+from medssl.training.optim import adamw
+
+
+def trained(seed=0, steps=3):
+    torch.manual_seed(seed)
+    module = nn.Linear(3, 2)
+    optimiser = adamw(module, 0.1, 0.1, (0.9, 0.99))
+    for _ in range(steps):
+        _step(module, optimiser)
+    return module, optimiser
+
+
+def _step(module, optimiser):
+    module(torch.ones(1, 3)).square().sum().backward()
+    optimiser.step()
+    optimiser.zero_grad()
+
+
+def test_restored_equals_uninterrupted(tmp_path):
+    module, optimiser = trained()
+    save(tmp_path, 3, module, optimiser, {"rows": [1]})
+    other, other_optimiser = trained(seed=1, steps=1)
+    assert load_newest(tmp_path, other, other_optimiser) == (3, {"rows": [1]})
+    for pair in ((module, optimiser), (other, other_optimiser)):
+        _step(*pair)
+    assert torch.equal(module.weight, other.weight)
+    assert torch.equal(module.bias, other.bias)
+
+
+def test_the_newest_two_are_kept_and_a_torn_one_is_passed_over(tmp_path):
+    module, optimiser = trained()
+    for step in (1, 2, 3):
+        newest = save(tmp_path, step, module, optimiser, {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+    file = newest / "state.safetensors"
+    file.write_bytes(file.read_bytes()[:-7])
+    assert load_newest(tmp_path, module, optimiser)[0] == 2
+
+
+def test_none_intact_is_an_error(tmp_path):
+    module, optimiser = trained()
+    newest = save(tmp_path, 1, module, optimiser, {})
+    (newest / "state.json").write_text("{")
+    with pytest.raises(MedsslError, match="CHECKPOINT_CORRUPT"):
+        load_newest(tmp_path, module, optimiser)
