@@ -20,7 +20,8 @@ def smallest_lossless(array: Array) -> Array:
         return array.astype(np.uint8)
     values = np.asarray(array)
     if np.issubdtype(values.dtype, np.floating) and not np.array_equal(values, np.rint(values)):
-        narrow = values.astype(np.float32)
+        with np.errstate(over="ignore"):  # an overflow is seen by the comparison
+            narrow = values.astype(np.float32)
         return narrow if np.array_equal(narrow.astype(values.dtype), values) else values
     low, high = values.min(), values.max()
     for kind in _INTEGERS:

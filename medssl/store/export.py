@@ -135,6 +135,6 @@ def _cell(value: Any) -> str:
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream)
+        table = csv.writer(stream, lineterminator="\n")
         table.writerow(header)
         table.writerows(rows)

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from medssl.config import StrictModel
 
@@ -61,12 +62,24 @@ class IntensityContract(StrictModel):
 
     @classmethod
     def for_modality(cls, modality: str) -> IntensityContract:
-        """A modality's default: a wide window for CT, 8-bit range for OT and XC, else zscore."""
+        """A modality's default: a wide window for CT, else zscore."""
         if modality == "CT":
             return cls(scheme="window", low=-1000.0, high=1000.0)
-        if modality in ("OT", "XC"):
-            return cls(scheme="range", low=0.0, high=255.0)
         return cls(scheme="zscore")
+
+    @classmethod
+    def for_volumes(cls, table: pd.DataFrame) -> IntensityContract:
+        """The default of volumes by their manifest rows.
+
+        That of the commonest modality; but where that is no scanner's (OT, XC) and the values fit
+        8 bits, they are pictures or masks of one scale: the range that occurs.
+        """
+        modality = str(table["modality"].mode()[0])
+        if modality in ("OT", "XC") and (table["dtype"] == "uint8").all():
+            return cls(
+                scheme="range", low=float(table["min"].min()), high=float(table["max"].max())
+            )
+        return cls.for_modality(modality)
 
     def parameters(self, stats: Mapping[str, Any]) -> tuple[float, float, float, float]:
         """(low, high, shift, scale): the input is ``(clip(x, low, high) - shift) * scale``."""

@@ -28,13 +28,15 @@ class Batch(TypedDict):
 
     image: float32 (B, C, *crop), raw intensities; label: int64 (B, 1, *crop), zeros where there
     is none; target: int64 (B,), the class, -1 where there is none; normalisation: float32 (B, 4),
-    the low, high, shift and scale of every sample; key: int64 (B,).
+    the low, high, shift and scale of every sample; spacing: float32 (B, d), mm of the crop's
+    voxels; key: int64 (B,).
     """
 
     image: Tensor
     label: Tensor
     target: Tensor
     normalisation: Tensor
+    spacing: Tensor
     key: Tensor
 
 
@@ -90,6 +92,7 @@ class CropSource(Dataset[dict[str, Any]]):
             "label": torch.from_numpy(label),
             "target": self._targets.get(volume.volume_id, -1),
             "normalisation": torch.tensor([low, high, shift, scale], dtype=torch.float32),
+            "spacing": torch.tensor(self._spacing or volume.spacing, dtype=torch.float32),
             "key": sample_key(self._seed, epoch, index),
         }
 

@@ -19,9 +19,10 @@ def middle_slice(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     A 3D slice is turned so that anterior is up and the patient's right is on the left, as
     radiologists hang it.
     """
+    plane: npt.NDArray[Any] = image[0]
     if image.ndim == 3:
-        return image[0]
-    plane = image[0, :, :, image.shape[3] // 2]
+        return plane
+    plane = plane[:, :, image.shape[3] // 2]
     # RAS+: x grows to the patient's left-hand side of the picture after both flips.
     return plane.T[::-1, ::-1]
 

@@ -82,7 +82,8 @@ class PretrainTask(Task):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """One step of the method."""
-        step = self.method.step(normalised(batch), Draw(batch["key"], METHOD_STREAM))
+        draw = Draw(batch["key"], METHOD_STREAM)
+        step = self.method.step(normalised(batch), draw, batch["spacing"])
         logs = dict(step.logs)
         if step.embedding is not None:
             # Collapse shows here first: every dimension's spread over the batch goes to 0.
@@ -188,7 +189,7 @@ def resolve(
     if config.spacing is not None and len(config.spacing) != dims:
         raise MedsslError("CONFIG_INVALID", f"Spacing has {dims} values here", where="spacing")
     if config.intensity is None:
-        update["intensity"] = IntensityContract.for_modality(chosen["modality"].mode()[0])
+        update["intensity"] = IntensityContract.for_volumes(chosen)
     return config.model_copy(update=update), chosen["volume_id"].tolist()
 
 
@@ -234,7 +235,7 @@ def _open_folder(
     out: Path, config: PretrainConfig, store: Store, seen: Sequence[str], resume: bool
 ) -> str:
     """Make the run's folder, or check the one to resume; returns the MLflow run to go on with."""
-    record = {
+    record: dict[str, Any] = {
         "config": config.model_dump(mode="json"),
         "data_fingerprint": store.fingerprint(),
         "subjects": list(seen),
@@ -282,7 +283,8 @@ def _preview(method: Method, sample: Batch, out: Path, step: int, run: tracking.
     method.eval()
     crops = normalised(sample).to(place)
     with torch.no_grad():
-        images = method.preview(crops, Draw(sample["key"].to(place), METHOD_STREAM))
+        draw = Draw(sample["key"].to(place), METHOD_STREAM)
+        images = method.preview(crops, draw, sample["spacing"].to(place))
     method.train(training)
     figure = preview_figure(images)
     path = out / "previews" / f"step-{step:08d}.png"

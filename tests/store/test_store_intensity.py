@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from medssl.store.intensity import IntensityContract, statistics
@@ -31,8 +32,18 @@ def test_window_maps_its_ends_to_one_and_clips():
 
 
 def test_range_does_not_clip():
-    contract = IntensityContract.for_modality("OT")
+    table = pd.DataFrame({"modality": "OT", "dtype": "uint8", "min": [0, 3], "max": [255, 9]})
+    contract = IntensityContract.for_volumes(table)
     np.testing.assert_allclose(contract.normalise(np.array([0, 255, 510]), {}), [-1, 1, 3])
+
+
+@pytest.mark.parametrize(
+    ("modality", "dtype", "scheme"),
+    [("OT", "uint16", "zscore"), ("MR", "uint8", "zscore"), ("CT", "int16", "window")],
+)
+def test_the_default_follows_modality_and_type(modality, dtype, scheme):
+    table = pd.DataFrame({"modality": [modality], "dtype": [dtype], "min": [0], "max": [9]})
+    assert IntensityContract.for_volumes(table).scheme == scheme
 
 
 def test_a_constant_foreground_stays_finite():

@@ -1,0 +1,56 @@
+"""``medssl pretrain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def pretrain(
+    store: Annotated[Path, typer.Argument(help="A store made by `medssl ingest`.")],
+    out: Annotated[Path, typer.Argument(help="A new folder for checkpoints and the bundle.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value pairs that change the configuration.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="mae (masked autoencoding) or simclr (contrastive).")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file, or the name of a preset of configs/.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the stopped run in OUT.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Pretrain an encoder on a store's images, without labels.
+
+    The bundle lands in OUT/bundle, reconstructions or views in OUT/previews, metrics in MLflow
+    (MLFLOW_TRACKING_URI, else mlflow.db beside OUT). Subjects of the validation and test splits
+    are held out.
+
+    \b
+    Example:
+      medssl pretrain STORE runs/mae --method mae steps=2000 batch_size=4
+      medssl pretrain STORE runs/mae --resume --method mae steps=2000 batch_size=4
+    """
+    from medssl.cli.common import preset, show
+    from medssl.config import load
+    from medssl.training.pretrain import PretrainConfig
+    from medssl.training.pretrain import pretrain as run
+
+    values = {"method": method} if method else {}
+    settings = load(PretrainConfig, preset(config), overrides or [], values)
+    result = run(store, out, settings, resume=resume)
+    show(
+        "pretrained",
+        {
+            "bundle": str(result.bundle),
+            "subjects": len(result.subjects),
+            "steps": settings.steps,
+            "loss": result.history.rows[-1]["loss"],
+            "seconds": round(result.history.seconds, 1),
+            "mlflow_run": result.mlflow_run,
+        },
+        json_output,
+    )

@@ -1,0 +1,1 @@
+"""Is the encoder learning? Frozen features, probes, rank, segmentation metrics and statistics."""

@@ -1,0 +1,91 @@
+"""What a fine-tuning run depends on beside the store and the weights it starts from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from medssl.bundle import Bundle, EncoderSpec, InputContract
+from medssl.errors import MedsslError
+from medssl.methods.base import ViewConfig
+from medssl.store import Store
+from medssl.store.intensity import IntensityContract
+from medssl.training.loop import LoopConfig
+from medssl.training.pretrain import automatic_patch
+
+AUGMENT = ViewConfig(
+    rotation=15.0,
+    scale=(0.85, 1.15),
+    gamma=(0.8, 1.25),
+    contrast=(0.8, 1.2),
+    brightness=0.1,
+    noise=0.1,
+)
+
+
+class FinetuneConfig(LoopConfig):
+    """Options of fine-tuning.
+
+    ``encoder``, ``encoder_options``, ``patch_size``, ``spacing`` and ``intensity`` come from the
+    bundle where one is given; those stated here win (an encoder that differs then fails loudly at
+    the weight transfer). ``foreground`` is the share of crops centred on a labelled voxel.
+    ``validate_every`` steps, up to ``validation_volumes`` whole volumes are segmented to follow
+    progress; 0 turns that off. The weights kept are the last ones: nothing is selected on
+    validation or test subjects. ``freeze`` trains the head alone.
+    """
+
+    steps: int = Field(500, ge=1)
+    encoder: str | None = None
+    encoder_options: dict[str, Any] | None = None
+    patch_size: list[int] | None = None
+    spacing: list[float] | None = None
+    intensity: IntensityContract | None = None
+    augment: ViewConfig = AUGMENT
+    foreground: float = Field(0.33, ge=0, le=1)
+    split: dict[str, float] | None = Field(None, description="fractions, where the store has none")
+    split_seed: int = 0
+    label_seed: int = Field(0, description="which subjects are the N labelled ones")
+    transfer_minimum: float = Field(0.8, ge=0, le=1)
+    transfer_decoder: bool = True
+    freeze: bool = False
+    validate_every: int = Field(0, ge=0)
+    validation_volumes: int = Field(8, ge=1)
+    nsd_tolerance_mm: float = Field(1.0, gt=0)
+
+
+Kind = Literal["segmentation", "classification"]
+
+
+def architecture(
+    store: Store, volume_ids: list[str], config: FinetuneConfig, bundle: Bundle | None
+) -> tuple[EncoderSpec, InputContract]:
+    """The encoder and the input contract: the bundle's, else the config's, else the store's."""
+    table = store.manifest.set_index("volume_id").loc[volume_ids]
+    dims: Literal[2, 3] = 2 if int(table["dims"].iloc[0]) == 2 else 3
+    channels = int(table["channels"].iloc[0])
+    parent = bundle.spec.contract if bundle else None
+    if parent is not None and parent.dims != dims:
+        raise MedsslError(
+            "CONTRACT_MISMATCH",
+            f"The bundle's encoder is {parent.dims}D and the labelled volumes are {dims}D",
+            fix="Use a bundle pretrained in the same dimensions.",
+        )
+    base = bundle.spec.architecture.encoder if bundle else EncoderSpec(dims=dims)
+    options = base.options if config.encoder_options is None else config.encoder_options
+    spec = EncoderSpec(
+        name=config.encoder or base.name, dims=dims, in_channels=channels, options=options
+    )
+    patch = config.patch_size or (parent.patch_size if parent else None)
+    intensity = config.intensity or (parent.intensity if parent else None)
+    contract = InputContract(
+        dims=dims,
+        channels=channels,
+        spacing=config.spacing or (parent.spacing if parent else None),
+        patch_size=patch or automatic_patch(table["shape"].tolist(), dims),
+        intensity=intensity or IntensityContract.for_volumes(table),
+        modalities=sorted(table["modality"].unique().tolist()),
+    )
+    if len(contract.patch_size) != dims:
+        raise MedsslError("CONFIG_INVALID", f"A patch has {dims} sizes here", where="patch_size")
+    return spec, contract

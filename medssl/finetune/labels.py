@@ -1,0 +1,157 @@
+"""Which volumes carry the label, and which of them train, validate and test: by subject."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from medssl.bundle import Bundle
+from medssl.errors import MedsslError
+from medssl.finetune.config import FinetuneConfig
+from medssl.store import Store
+from medssl.store.records import LABEL_PREFIX
+from medssl.store.splits import assign_splits, choose_subjects
+
+
+@dataclass(frozen=True)
+class LabelledVolumes:
+    """Volume ids by role. ``train`` holds only the labelled subjects that were asked for."""
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+    train_subjects: list[str]
+
+
+def segmentation_volumes(store: Store) -> list[str]:
+    """Volumes with a label map.
+
+    Raises:
+        MedsslError: LABEL_MISSING.
+    """
+    table = store.manifest
+    found: list[str] = table[table["label_array"] != ""]["volume_id"].tolist()
+    if not found or not store.info.label_names:
+        raise MedsslError(
+            "LABEL_MISSING", "The store has no label maps", fix="Ingest images with labels."
+        )
+    return found
+
+
+def class_targets(store: Store, label: str | None) -> tuple[str, list[str], dict[str, int]]:
+    """The label's name, its classes in order, and the class of each volume that has one.
+
+    Raises:
+        MedsslError: LABEL_MISSING where the name is unknown, or not given and not unique.
+    """
+    names = store.label_columns()
+    if label is None and len(names) == 1:
+        label = names[0]
+    if label is None or label not in names:
+        raise MedsslError(
+            "LABEL_MISSING",
+            "The store has no such label" if label else "State which label to learn",
+            where=label or "--label",
+            fix=f"Its labels are: {', '.join(names) or 'none'}.",
+        )
+    column = store.manifest.set_index("volume_id")[LABEL_PREFIX + label].dropna()
+    column = column[column.astype(str) != ""]
+    classes = sorted(column.unique().tolist())
+    if len(classes) < 2:
+        raise MedsslError("LABEL_MISSING", "The label has fewer than two classes", where=label)
+    order = {value: i for i, value in enumerate(classes)}
+    targets = {str(volume_id): order[value] for volume_id, value in column.items()}
+    return label, [_text(value) for value in classes], targets
+
+
+def _text(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def labelled_volumes(
+    store: Store,
+    volume_ids: list[str],
+    labels: int | float | None,
+    config: FinetuneConfig,
+    split: Mapping[str, str] | None = None,
+    classes: Mapping[str, int] | None = None,
+) -> LabelledVolumes:
+    """Split labelled volumes by subject and keep the training subjects asked for.
+
+    Args:
+        store: the store.
+        volume_ids: those with the label.
+        labels: number (int) or share (float in (0, 1]) of labelled training subjects; None all.
+        config: for the seeds and fractions.
+        split: subject -> split, to use instead of the store's.
+        classes: class of a volume; the chosen subjects then cover every class.
+
+    Raises:
+        MedsslError: LABELS_TOO_FEW.
+    """
+    table = store.manifest.set_index("volume_id").loc[volume_ids]
+    where = split or assign_splits(store.manifest, config.split, config.split_seed)
+    subject_of = table["subject_id"].to_dict()
+    role = {v: where.get(subject, "") for v, subject in subject_of.items()}
+    pool = sorted({subject_of[v] for v in volume_ids if role[v] == "train"})
+    if not pool:
+        raise MedsslError("LABELS_TOO_FEW", "No labelled subject is in the training split")
+    count = len(pool)
+    if isinstance(labels, float):
+        if not 0 < labels <= 1:
+            raise MedsslError("CONFIG_INVALID", "A share lies in (0, 1]", where="--labels")
+        count = max(1, math.floor(labels * len(pool) + 0.5))
+    elif labels is not None:
+        count = labels
+    if classes is None:
+        chosen = choose_subjects(pool, count, config.label_seed)
+    else:
+        in_pool = [v for v in volume_ids if role[v] == "train"]
+        first = {subject_of[v]: classes[v] for v in in_pool}
+        chosen = _choose_by_class(first, count, config.label_seed)
+    return LabelledVolumes(
+        train=[v for v in volume_ids if subject_of[v] in set(chosen) and role[v] == "train"],
+        validation=[v for v in volume_ids if role[v] == "validation"],
+        test=[v for v in volume_ids if role[v] == "test"],
+        train_subjects=chosen,
+    )
+
+
+def _choose_by_class(class_of: Mapping[str, int], count: int, seed: int) -> list[str]:
+    """Subjects in proportion to their class, at least one of each, nested as ``count`` grows."""
+    groups: dict[int, list[str]] = {}
+    for subject, value in class_of.items():
+        groups.setdefault(value, []).append(subject)
+    if count < len(groups) or count > len(class_of):
+        raise MedsslError(
+            "LABELS_TOO_FEW",
+            f"{count} labelled subjects cannot cover {len(groups)} classes of {len(class_of)}",
+            where="--labels",
+        )
+    ranked = {c: choose_subjects(g, len(g), seed) for c, g in groups.items()}
+    # The next subject comes from the class that is furthest behind its share.
+    taken = dict.fromkeys(groups, 1)
+    while sum(taken.values()) < count:
+        open_groups = [c for c in groups if taken[c] < len(groups[c])]
+        behind = min(open_groups, key=lambda c: ((taken[c] + 0.5) / len(groups[c]), c))
+        taken[behind] += 1
+    return [subject for c in sorted(ranked) for subject in ranked[c][: taken[c]]]
+
+
+def guard_leak(bundle: Bundle | None, store: Store, test: list[str]) -> None:
+    """Refuse to test on subjects the bundle was trained on.
+
+    Raises:
+        MedsslError: SUBJECT_LEAK.
+    """
+    if bundle is None:
+        return
+    seen = {store[v].subject_id for v in test if bundle.spec.has_seen(store[v].subject_id)}
+    if seen:
+        raise MedsslError(
+            "SUBJECT_LEAK",
+            f"{len(seen)} test subjects were seen in pretraining",
+            where=sorted(seen)[0],
+            fix="Pretrain with these subjects held out (the default of `medssl pretrain`).",
+        )

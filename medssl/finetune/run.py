@@ -1,0 +1,281 @@
+"""Fine-tuning: a labelled store and perhaps a bundle in, a task bundle and its metrics out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from medssl import tracking
+from medssl.bundle import (
+    Architecture,
+    Bundle,
+    BundleSpec,
+    InputContract,
+    TaskSpec,
+    seen_record,
+)
+from medssl.errors import MedsslError
+from medssl.finetune.config import FinetuneConfig, Kind, architecture
+from medssl.finetune.labels import (
+    LabelledVolumes,
+    class_targets,
+    guard_leak,
+    labelled_volumes,
+    segmentation_volumes,
+)
+from medssl.finetune.tasks import ClassificationTask, SegmentationTask, balanced_weights
+from medssl.finetune.transfer import TransferReport, transfer
+from medssl.finetune.validate import (
+    summarise_segmentation,
+    validate_classification,
+    validate_segmentation,
+)
+from medssl.networks import build_model
+from medssl.store import Store
+from medssl.training.data import CropSource
+from medssl.training.figures import curve_figure
+from medssl.training.loop import History, Task, fit
+
+# Differs from pretraining's, so that a scratch model is not the pretraining's starting point.
+_INITIAL_STREAM = 7919
+
+
+@dataclass
+class FinetuneResult:
+    """The bundle, metrics by name ("test_dice", ...), the cases behind them, and the transfer."""
+
+    bundle: Path
+    metrics: dict[str, float]
+    cases: pd.DataFrame
+    transfer: TransferReport | None
+    history: History
+    train_subjects: list[str]
+    test_subjects: list[str]
+    mlflow_run: str
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What is learned: the volumes by role, and the classes."""
+
+    kind: Kind
+    volumes: LabelledVolumes
+    label_names: dict[int, str]
+    classes: list[str]
+    targets: dict[str, int]
+
+    @property
+    def outputs(self) -> int:
+        return max(self.label_names) + 1 if self.kind == "segmentation" else len(self.classes)
+
+
+def finetune(
+    kind: Kind,
+    store_path: Path,
+    out: Path,
+    config: FinetuneConfig,
+    *,
+    init: Path | None = None,
+    labels: int | float | None = None,
+    label: str | None = None,
+    split: Mapping[str, str] | None = None,
+    tracking_folder: Path | None = None,
+) -> FinetuneResult:
+    """Fine-tune on the labelled training subjects and test on the test subjects.
+
+    Args:
+        kind: "segmentation" or "classification".
+        store_path: the store with labels.
+        out: a folder that does not exist.
+        config: see :class:`FinetuneConfig`.
+        init: a bundle to start from; None for random weights (scratch).
+        labels: how many (int) or which share (float) of the labelled training subjects to use.
+        label: the column to classify; may be left out where there is one.
+        split: subject -> split, to use instead of the store's.
+        tracking_folder: where ``mlflow.db`` goes, by default beside ``out``.
+
+    Raises:
+        MedsslError: OUT_EXISTS, LABEL_MISSING, LABELS_TOO_FEW, CONTRACT_MISMATCH,
+            TRANSFER_TOO_LITTLE, SUBJECT_LEAK and what the loop raises.
+    """
+    store = Store.open(store_path)
+    if out.exists():
+        raise MedsslError(
+            "OUT_EXISTS", "The output folder already exists", where=out.name, fix="Give another."
+        )
+    bundle = Bundle.load(init) if init is not None else None
+    problem = _problem(kind, store, config, labels, label, split)
+    guard_leak(bundle, store, problem.volumes.test)
+    encoder, contract = architecture(store, problem.volumes.train, config, bundle)
+    built = Architecture(encoder=encoder, task=TaskSpec(kind=kind, classes=problem.outputs))
+    torch.manual_seed(config.seed + _INITIAL_STREAM)
+    model = build_model(built.model_dump())
+    report = _transfer(model, bundle, config)
+    out.mkdir(parents=True)
+    name = f"{kind}-{'pretrained' if bundle else 'scratch'}-{len(problem.volumes.train_subjects)}"
+    with tracking.run("medssl-finetune", name, tracking_folder or out.parent) as run:
+        run.log_config(config.model_dump(mode="json"))
+        run.set_tags(_tags(kind, store, bundle, problem))
+        if report is not None:
+            run.log_metrics(report.summary())
+            (out / "transfer.json").write_text(json.dumps(asdict(report), indent=2))
+            run.log_file(out / "transfer.json")
+        history = _train(model, store, problem, contract, config, out, run)
+        metrics, cases = _test(model, store, problem, contract, config)
+        run.log_metrics(metrics, config.steps)
+        run.log_figure(curve_figure(history.rows, ["loss"], "fine-tuning loss"), "loss")
+        cases.to_csv(out / "cases.csv", index=False)
+        run.log_file(out / "cases.csv")
+        spec = _spec(kind, store, problem, built, contract, config, bundle, metrics, run.run_id)
+        saved = Bundle.save(out / "bundle", model, spec)
+        run.log_folder(saved.path, "bundle")
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2), encoding="utf-8")
+    tested = sorted({store[v].subject_id for v in problem.volumes.test})
+    subjects = problem.volumes.train_subjects
+    return FinetuneResult(saved.path, metrics, cases, report, history, subjects, tested, run.run_id)
+
+
+def _problem(
+    kind: Kind,
+    store: Store,
+    config: FinetuneConfig,
+    labels: int | float | None,
+    label: str | None,
+    split: Mapping[str, str] | None,
+) -> _Problem:
+    if kind == "segmentation":
+        ids = segmentation_volumes(store)
+        volumes = labelled_volumes(store, ids, labels, config, split)
+        return _Problem(kind, volumes, store.info.label_names, [], {})
+    _, classes, targets = class_targets(store, label)
+    volumes = labelled_volumes(store, list(targets), labels, config, split, targets)
+    return _Problem(kind, volumes, {}, classes, targets)
+
+
+def _transfer(
+    model: nn.Module, bundle: Bundle | None, config: FinetuneConfig
+) -> TransferReport | None:
+    report = None
+    if bundle is not None:
+        state = bundle.state()
+        if not config.transfer_decoder:
+            state = {k: v for k, v in state.items() if k.startswith("encoder.")}
+        report = transfer(model, state, config.transfer_minimum)
+    if config.freeze:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(not name.startswith("encoder."))
+    return report
+
+
+def _train(
+    model: nn.Module,
+    store: Store,
+    problem: _Problem,
+    contract: InputContract,
+    config: FinetuneConfig,
+    out: Path,
+    run: tracking.Run,
+) -> History:
+    volumes = problem.volumes
+    source = CropSource(
+        store,
+        volumes.train,
+        contract.patch_size,
+        contract.intensity,
+        config.seed,
+        spacing=contract.spacing,
+        foreground=config.foreground if problem.kind == "segmentation" else 0.0,
+        targets=problem.targets,
+    )
+    task: Task
+    if problem.kind == "segmentation":
+        task = SegmentationTask(model, config.augment)
+    else:
+        counts = [0] * problem.outputs
+        for volume_id in volumes.train:
+            counts[problem.targets[volume_id]] += 1
+        task = ClassificationTask(model, config.augment, balanced_weights(counts))
+
+    def after_step(step: int, _: Any) -> dict[str, float] | None:
+        if not config.validate_every or step % config.validate_every or not volumes.validation:
+            return None
+        some = volumes.validation[: config.validation_volumes]
+        return _measure(model, store, problem, contract, config, some, "validation")[0]
+
+    return fit(task, source, config, out, run, after_step=after_step, description="fine-tuning")
+
+
+def _measure(
+    model: nn.Module,
+    store: Store,
+    problem: _Problem,
+    contract: InputContract,
+    config: FinetuneConfig,
+    volume_ids: list[str],
+    prefix: str,
+) -> tuple[dict[str, float], pd.DataFrame]:
+    if problem.kind == "segmentation":
+        table = validate_segmentation(model, store, volume_ids, contract, config.nsd_tolerance_mm)
+        return summarise_segmentation(table, prefix), table
+    table, metrics = validate_classification(model, store, volume_ids, contract, problem.targets)
+    return {f"{prefix}_{name}": value for name, value in metrics.items()}, table
+
+
+def _test(
+    model: nn.Module,
+    store: Store,
+    problem: _Problem,
+    contract: InputContract,
+    config: FinetuneConfig,
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """Metrics of all validation and all test volumes, whole."""
+    metrics: dict[str, float] = {}
+    tables = []
+    for prefix in ("validation", "test"):
+        ids = getattr(problem.volumes, prefix)
+        found, table = _measure(model, store, problem, contract, config, ids, prefix)
+        metrics |= found
+        tables.append(table.assign(split=prefix))
+    return metrics, pd.concat(tables, ignore_index=True)
+
+
+def _tags(kind: Kind, store: Store, bundle: Bundle | None, problem: _Problem) -> dict[str, str]:
+    return {
+        "kind": kind,
+        "init": bundle.spec.weights_sha256 if bundle else "scratch",
+        "labelled_subjects": str(len(problem.volumes.train_subjects)),
+        "data_fingerprint": store.fingerprint(),
+    }
+
+
+def _spec(
+    kind: Kind,
+    store: Store,
+    problem: _Problem,
+    built: Architecture,
+    contract: InputContract,
+    config: FinetuneConfig,
+    bundle: Bundle | None,
+    metrics: dict[str, float],
+    run_id: str,
+) -> BundleSpec:
+    return BundleSpec(
+        kind=kind,
+        architecture=built,
+        contract=contract,
+        method=bundle.spec.method if bundle else "scratch",
+        config=config.model_dump(mode="json"),
+        label_names=problem.label_names,
+        classes=problem.classes,
+        metrics={name: value for name, value in metrics.items() if value == value},
+        data_fingerprint=store.fingerprint(),
+        mlflow_run=run_id,
+        **seen_record(problem.volumes.train_subjects, bundle.spec if bundle else None),
+    )

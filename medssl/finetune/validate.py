@@ -1,0 +1,96 @@
+"""Whole volumes through the model, as prediction would, and their metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from medssl.bundle import InputContract
+from medssl.evaluate.classification import classification_metrics
+from medssl.evaluate.inference import classify_volume, segment_volume
+from medssl.evaluate.segmentation import segmentation_metrics
+from medssl.store import Store
+
+METRICS = ("dice", "nsd", "hd95_mm")
+
+
+def validate_segmentation(
+    model: nn.Module,
+    store: Store,
+    volume_ids: Sequence[str],
+    contract: InputContract,
+    tolerance_mm: float,
+) -> pd.DataFrame:
+    """One row per volume and class: volume_id, subject_id, label, dice, nsd, hd95_mm."""
+    device = next(model.parameters()).device
+    rows = []
+    for volume_id in volume_ids:
+        volume = store[volume_id]
+        truth = volume.label()
+        assert truth is not None
+        found = segment_volume(
+            model, volume.array(), volume.spacing, volume.row, contract, device, window_batch=2
+        )
+        classes = list(store.info.label_names)
+        metrics = segmentation_metrics(
+            found, np.asarray(truth[0]), volume.spacing, classes, tolerance_mm
+        )
+        for value, measured in metrics.items():
+            rows.append(
+                {
+                    "volume_id": volume_id,
+                    "subject_id": volume.subject_id,
+                    "label": store.info.label_names[value],
+                    **measured.as_dict(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def summarise_segmentation(table: pd.DataFrame, prefix: str) -> dict[str, float]:
+    """Mean of each metric over all classes, and per class, over subjects."""
+    if table.empty:
+        return {}
+    by_subject = table.groupby(["label", "subject_id"])[list(METRICS)].mean()
+    per_label = by_subject.groupby("label").mean()
+    result = {f"{prefix}_{name}": float(per_label[name].mean()) for name in METRICS}
+    for label, row in per_label.iterrows():
+        result |= {f"{prefix}_{name}_{_word(label)}": float(row[name]) for name in METRICS}
+    return result
+
+
+def _word(label: object) -> str:
+    return "".join(c if c.isalnum() else "_" for c in str(label))
+
+
+def validate_classification(
+    model: nn.Module,
+    store: Store,
+    volume_ids: Sequence[str],
+    contract: InputContract,
+    targets: Mapping[str, int],
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Probabilities of every volume, and AUROC, average precision and balanced accuracy."""
+    device = next(model.parameters()).device
+    rows, scores = [], []
+    for volume_id in volume_ids:
+        volume = store[volume_id]
+        probability = classify_volume(
+            model, volume.array(), volume.spacing, volume.row, contract, device
+        )
+        scores.append(probability)
+        rows.append(
+            {
+                "volume_id": volume_id,
+                "subject_id": volume.subject_id,
+                "target": targets[volume_id],
+                **{f"p{i}": float(p) for i, p in enumerate(probability)},
+            }
+        )
+    if not rows:
+        return pd.DataFrame(), {}
+    truth = np.array([row["target"] for row in rows])
+    return pd.DataFrame(rows), classification_metrics(np.stack(scores), truth)

@@ -1,0 +1,94 @@
+"""The reconstruction loss of masked image modelling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+_EPSILON = 1e-6
+
+
+class MaskedMSE(nn.Module):
+    """Mean squared error on masked patches only (He et al. 2022, "Masked autoencoders", sec. 3).
+
+    Args:
+        normalise_patches: compare with each patch's voxels minus their mean, divided by their
+            standard deviation (over channels and voxels of the patch), as the paper found better.
+    """
+
+    def __init__(self, normalise_patches: bool = False) -> None:
+        super().__init__()
+        self.normalise_patches = normalise_patches
+
+    def forward(self, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        """Scalar float32 (float64 for float64 input); 0 where nothing is masked.
+
+        Args:
+            prediction: (B, C, *spatial).
+            target: (B, C, *spatial).
+            mask: bool (B, 1, *grid), True = masked; a patch is spatial / grid voxels.
+
+        Raises:
+            ValueError: the shapes disagree, or the grid does not divide the image.
+        """
+        if prediction.shape != target.shape:
+            raise ValueError(
+                f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} "
+                "must have the same shape (B, C, *spatial)"
+            )
+        if mask.ndim != target.ndim or mask.shape[:2] != (len(target), 1):
+            raise ValueError(
+                f"the mask of images {tuple(target.shape)} must be (B, 1, *grid), "
+                f"not {tuple(mask.shape)}"
+            )
+        grid = mask.shape[2:]
+        with torch.autocast(target.device.type, enabled=False):
+            wide = torch.float64 if prediction.dtype == torch.float64 else torch.float32
+            guess, truth = _cells(prediction.to(wide), grid), _cells(target.to(wide), grid)
+            axes = _within(grid)
+            if self.normalise_patches:
+                mean, std = _statistics(truth, axes)
+                truth = (truth - mean) / std
+            error = (guess - truth).square().mean(axes)
+            weight = mask[:, 0].to(wide)
+            return (error * weight).sum() / weight.sum().clamp(min=1)
+
+
+def denormalise_patches(prediction: Tensor, target: Tensor, grid: Sequence[int]) -> Tensor:
+    """A prediction of normalised patches as an image, with the target's mean and deviation a patch.
+
+    Args:
+        prediction: (B, C, *spatial), trained with `normalise_patches`.
+        target: (B, C, *spatial), the image it is a prediction of.
+        grid: cells along each axis.
+
+    Returns:
+        (B, C, *spatial), in the target's units.
+    """
+    mean, std = _statistics(_cells(target, grid), _within(grid))
+    return (_cells(prediction, grid) * std + mean).reshape(prediction.shape)
+
+
+def _cells(image: Tensor, grid: Sequence[int]) -> Tensor:
+    """(B, C, *spatial) seen as (B, C, cells, voxels, cells, voxels, ...), one pair an axis."""
+    spatial = image.shape[2:]
+    if any(s % g for s, g in zip(spatial, grid, strict=True)):
+        raise ValueError(
+            f"a grid of {tuple(grid)} cells does not divide an image of {tuple(spatial)}"
+        )
+    return image.reshape(
+        *image.shape[:2], *(n for s, g in zip(spatial, grid, strict=True) for n in (g, s // g))
+    )
+
+
+def _within(grid: Sequence[int]) -> tuple[int, ...]:
+    """The axes of `_cells` that lie within a patch: the channels and every second one after."""
+    return (1, *(3 + 2 * axis for axis in range(len(grid))))
+
+
+def _statistics(cells: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every patch, ready to broadcast against `cells`."""
+    variance, mean = torch.var_mean(cells, axes, keepdim=True)
+    return mean, (variance + _EPSILON).sqrt()

@@ -1,0 +1,24 @@
+"""The self-supervised methods by name."""
+
+from medssl.errors import MedsslError
+from medssl.methods.base import Method, MethodConfig, Step
+from medssl.methods.mae import MAE
+from medssl.methods.simclr import SimCLR
+
+METHODS: dict[str, type[Method]] = {"mae": MAE, "simclr": SimCLR}
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a method.
+
+    Raises:
+        MedsslError: METHOD_UNKNOWN, naming those there are.
+    """
+    if name not in METHODS:
+        raise MedsslError(
+            "METHOD_UNKNOWN", f"There is no method {name}", fix=f"There are: {', '.join(METHODS)}."
+        )
+    return METHODS[name]
+
+
+__all__ = ["METHODS", "Method", "MethodConfig", "Step", "method_class"]

@@ -1,0 +1,100 @@
+"""What a method is: a typed config, the modules it names, and one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from medssl.config import StrictModel
+from medssl.networks import Encoder
+from medssl.views import Draw, IntensitySettings, SpatialSettings, ViewSettings
+
+
+class ViewConfig(StrictModel):
+    """How a view is drawn from a crop; each range is drawn anew for every sample and view.
+
+    ``rotation`` in degrees about each axis (+-, rigid in mm); ``scale`` the range of the
+    magnification; ``crop_scale`` the range of the share of the crop's volume that fills a view,
+    None to keep the voxel size; ``flip_axes`` the spatial axes that may be mirrored; then, each in
+    ``probability`` of the views, ``gamma`` and ``contrast`` (ranges), ``brightness`` and ``noise``
+    (largest, in standard deviations of the image) and ``blur`` (range of sigma in voxels).
+    """
+
+    rotation: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    crop_scale: tuple[float, float] | None = None
+    flip_axes: tuple[int, ...] = ()
+    probability: float = Field(0.5, ge=0, le=1)
+    gamma: tuple[float, float] | None = None
+    contrast: tuple[float, float] | None = None
+    brightness: float = Field(0.0, ge=0)
+    noise: float = Field(0.0, ge=0)
+    blur: tuple[float, float] | None = None
+
+    def settings(self) -> ViewSettings:
+        """The same as the views room takes it."""
+        spatial = SpatialSettings(
+            rotation=self.rotation,
+            scale=self.scale,
+            crop_scale=self.crop_scale,
+            flip_axes=self.flip_axes,
+        )
+        intensity = IntensitySettings(
+            probability=self.probability,
+            contrast=self.contrast,
+            brightness=self.brightness,
+            gamma=self.gamma,
+            noise=self.noise,
+            blur=self.blur,
+        )
+        return ViewSettings(spatial, intensity)
+
+
+class MethodConfig(StrictModel):
+    """Base of the methods' configs."""
+
+
+@dataclass
+class Step:
+    """What one step gives: the loss (scalar), scalars to log, and an embedding (B, D) to watch."""
+
+    loss: Tensor
+    logs: dict[str, Tensor] = field(default_factory=dict)
+    embedding: Tensor | None = None
+
+
+class Method(nn.Module):
+    """A self-supervised method.
+
+    A subclass names its modules in ``__init__`` (the encoder as ``self.encoder``; what should be
+    transferred to fine-tuning under the names of :class:`medssl.networks.Segmenter`) and computes
+    one step. Optimiser, schedule, logging and data are elsewhere and the same for all.
+    """
+
+    Config: ClassVar[type[MethodConfig]]
+
+    def __init__(self, config: Any, encoder: Encoder, patch_size: Sequence[int]) -> None:
+        super().__init__()
+
+    def step(self, crops: Tensor, draw: Draw, spacing: Tensor) -> Step:
+        """The loss of a batch of crops.
+
+        Args:
+            crops: float32 (B, C, *crop), normalised.
+            draw: the random numbers of these samples.
+            spacing: mm per voxel and axis, float32 (B, d).
+        """
+        raise TypeError(f"{type(self).__name__} defines no step")
+
+    def preview(self, crops: Tensor, draw: Draw, spacing: Tensor) -> dict[str, Tensor]:
+        """Named images (B, C, *patch) that show what the method sees and does."""
+        raise TypeError(f"{type(self).__name__} defines no preview")
+
+    def bundle_state(self) -> dict[str, Tensor]:
+        """The weights a bundle carries: the encoder's, and a decoder's where there is one."""
+        prefixes = ("encoder.", "decoder.")
+        return {k: v for k, v in self.state_dict().items() if k.startswith(prefixes)}

@@ -1,0 +1,93 @@
+"""Masked autoencoding: hide cells of the image, reconstruct them from the rest.
+
+With a ViT the encoder sees visible tokens alone (He et al. 2022, "Masked autoencoders are scalable
+vision learners", section 3); with a convolutional U-Net masked positions stay empty through every
+layer (Tian et al. 2023, "SparK", section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+from torch import Tensor
+
+from medssl.losses import MaskedMSE, denormalise_patches
+from medssl.methods.base import Method, MethodConfig, Step, ViewConfig
+from medssl.networks import ConvReconstructor, Encoder, TokenReconstructor, ViT
+from medssl.views import Draw, make_view, masked_count, random_mask, upsample_mask
+
+
+class MAEConfig(MethodConfig):
+    """``mask_ratio`` of the cells are hidden; ``mask_cell`` is a cell's edge in voxels (0: the
+    ViT's patch, or the U-Net's total stride). ``normalise_patches`` compares every cell after
+    removing its mean and deviation. The decoder's sizes are the ViT's; the U-Net has its own.
+    """
+
+    mask_ratio: float = Field(0.6, gt=0, lt=1)
+    mask_cell: int = Field(0, ge=0)
+    normalise_patches: bool = False
+    decoder_dim: int = Field(96, ge=12)
+    decoder_depth: int = Field(2, ge=1)
+    view: ViewConfig = ViewConfig(rotation=10.0, scale=(0.9, 1.1))
+
+
+class MAE(Method):
+    """Masked autoencoding with any encoder."""
+
+    Config = MAEConfig
+
+    def __init__(self, config: MAEConfig, encoder: Encoder, patch_size: Sequence[int]) -> None:
+        super().__init__(config, encoder, patch_size)
+        if isinstance(encoder, ViT):
+            self.reconstructor: TokenReconstructor | ConvReconstructor = TokenReconstructor(
+                encoder, config.decoder_dim, config.decoder_depth
+            )
+        else:
+            self.reconstructor = ConvReconstructor(encoder)
+        cell = config.mask_cell or encoder.strides[-1]
+        if any(size % cell for size in patch_size) or cell % encoder.strides[-1]:
+            raise ValueError(
+                f"a patch of {list(patch_size)} is not a whole number of cells of {cell} voxels, "
+                f"or the cell not a multiple of the encoder's stride {encoder.strides[-1]}"
+            )
+        self._size = tuple(patch_size)
+        self._grid = tuple(size // cell for size in patch_size)
+        self._visible = masked_count(self._grid, 1.0 - config.mask_ratio)
+        self._ratio, self._settings = config.mask_ratio, config.view.settings()
+        self._normalise = config.normalise_patches
+        self._loss = MaskedMSE(config.normalise_patches)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, as the reconstructor holds it."""
+        return self.reconstructor.encoder
+
+    def step(self, crops: Tensor, draw: Draw, spacing: Tensor) -> Step:
+        """Mean squared error on the hidden cells of an augmented crop."""
+        image, mask, reconstruction = self._reconstruct(crops, draw, spacing)
+        return Step(self._loss(reconstruction, image, mask))
+
+    def preview(self, crops: Tensor, draw: Draw, spacing: Tensor) -> dict[str, Tensor]:
+        """The original, what is left of it, and the reconstruction of the hidden cells."""
+        image, mask, reconstruction = self._reconstruct(crops, draw, spacing)
+        if self._normalise:
+            reconstruction = denormalise_patches(reconstruction, image, self._grid)
+        hidden = upsample_mask(mask, image.shape[2:])
+        return {
+            "original": image,
+            "masked": image.masked_fill(hidden, float(image.min())),
+            "reconstruction": image.where(~hidden, reconstruction),
+        }
+
+    def bundle_state(self) -> dict[str, Tensor]:
+        """The encoder's weights and, of the U-Net, the decoder's."""
+        state = self.reconstructor.state_dict()
+        return {k: v for k, v in state.items() if k.startswith(("encoder.", "decoder."))}
+
+    def _reconstruct(
+        self, crops: Tensor, draw: Draw, spacing: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        image = make_view(crops, draw, self._settings, self._size, spacing).image
+        mask = random_mask(draw.fork(2), self._grid, self._ratio)
+        return image, mask, self.reconstructor(image, mask, self._visible)

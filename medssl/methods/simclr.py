@@ -1,0 +1,63 @@
+"""SimCLR: two views of one image are alike, views of others are not (Chen et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medssl.losses import NTXent
+from medssl.methods.base import Method, MethodConfig, Step, ViewConfig
+from medssl.networks import Encoder, Projector, pooled
+from medssl.views import Draw, make_view
+
+
+class SimCLRConfig(MethodConfig):
+    """``temperature`` of the loss; sizes of the projector; how a view is drawn."""
+
+    temperature: float = Field(0.2, gt=0)
+    hidden: int = Field(256, ge=1)
+    projection: int = Field(128, ge=1)
+    view: ViewConfig = ViewConfig(
+        rotation=15.0,
+        crop_scale=(0.4, 1.0),
+        gamma=(0.7, 1.4),
+        contrast=(0.7, 1.3),
+        brightness=0.2,
+        noise=0.1,
+        blur=(0.1, 1.0),
+    )
+
+
+class SimCLR(Method):
+    """SimCLR with any encoder."""
+
+    Config = SimCLRConfig
+
+    def __init__(self, config: SimCLRConfig, encoder: Encoder, patch_size: Sequence[int]) -> None:
+        super().__init__(config, encoder, patch_size)
+        self.encoder = encoder
+        self.projector = Projector(encoder.channels[-1], config.hidden, config.projection)
+        self._size = tuple(patch_size)
+        self._settings = config.view.settings()
+        self._loss = NTXent(config.temperature)
+
+    def step(self, crops: Tensor, draw: Draw, spacing: Tensor) -> Step:
+        """NT-Xent of two views; both go through the encoder as one batch."""
+        first, second = self._views(crops, draw, spacing)
+        features = pooled(self.encoder(torch.cat((first, second))))
+        z1, z2 = self.projector(features).chunk(2)
+        return Step(self._loss(z1, z2), embedding=features[: len(crops)])
+
+    def preview(self, crops: Tensor, draw: Draw, spacing: Tensor) -> dict[str, Tensor]:
+        """The crop and its two views."""
+        first, second = self._views(crops, draw, spacing)
+        return {"crop": crops, "view 1": first, "view 2": second}
+
+    def _views(self, crops: Tensor, draw: Draw, spacing: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = (
+            make_view(crops, draw.fork(i), self._settings, self._size, spacing) for i in (1, 2)
+        )
+        return first.image, second.image

@@ -1,0 +1,107 @@
+"""The ascending half of a U-Net, for any encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medssl.networks.conv import ConvBlock, MaskedNorm, channels_last, conv
+from medssl.networks.patches import crop_to
+
+
+def _ladder(strides: Sequence[int]) -> list[int]:
+    """Strides from the encoder's coarsest down to 1, halving where the encoder has no level."""
+    steps = [strides[-1]]
+    while steps[-1] > 1:
+        finer = [s for s in strides if s < steps[-1]]
+        if finer:
+            steps.append(finer[-1])
+        else:
+            steps.append(steps[-1] // 2 if steps[-1] % 2 == 0 else 1)
+    return steps
+
+
+class UpStage(nn.Module):
+    """Upsamples by a transposed convolution, adds the skip and refines by one convolution.
+
+    One, as in the ResEnc presets of Isensee et al. 2024. The skip is added, not concatenated
+    (Chaurasia and Culurciello 2017, "LinkNet"): at full resolution that halves the most expensive
+    convolution of the network.
+    """
+
+    def __init__(self, dims: int, inputs: int, skip: int | None, outputs: int, factor: int) -> None:
+        super().__init__()
+        kind = nn.ConvTranspose2d if dims == 2 else nn.ConvTranspose3d
+        self.up = kind(inputs, outputs, factor, stride=factor)
+        plain = skip is None or skip == outputs
+        self.lateral = nn.Identity() if plain else conv(dims, skip or 0, outputs, 1)
+        self.conv = conv(dims, outputs, outputs, 3)
+        self.norm = MaskedNorm(outputs)
+
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """(B, inputs, *coarse) and the skip (B, skip, *fine) or None -> (B, outputs, *fine)."""
+        y = self.up(x)
+        if skip is not None:
+            y = crop_to(y, skip.shape[2:]) + self.lateral(skip)
+        return F.leaky_relu(self.norm(self.conv(y)), 0.01)
+
+
+class Decoder(nn.Module):
+    """From an encoder's feature maps to a map on the image's own grid.
+
+    Where the encoder's finest map is coarser than the image, further stages lead up to stride 1 and
+    the image itself is the last skip.
+
+    Args:
+        dims: 2 or 3.
+        in_channels: channels of the image.
+        channels: of the encoder's feature maps.
+        strides: of the encoder's feature maps, ascending.
+        out_channels: channels of the result.
+        width: channels at full resolution where the encoder has no map; grows with the stride.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        in_channels: int,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        out_channels: int,
+        width: int = 16,
+    ) -> None:
+        super().__init__()
+        self.strides = tuple(strides)
+        ladder = _ladder(self.strides)
+        self.stage_strides = tuple(ladder[1:])
+        widths = dict(zip(self.strides, channels, strict=True))
+        self.image_skip = self.strides[0] > 1
+        if self.image_skip:
+            self.stem = ConvBlock(dims, in_channels, width)
+        self.stages = nn.ModuleList()
+        inputs = widths[ladder[0]]
+        for above, stride in pairwise(ladder):
+            skip = widths.get(stride, width if stride == 1 else None)
+            outputs = widths.get(stride, min(inputs, width * stride))
+            self.stages.append(UpStage(dims, inputs, skip, outputs, above // stride))
+            inputs = outputs
+        self.head = conv(dims, inputs, out_channels, 1, bias=True)
+
+    def forward(self, features: Sequence[Tensor], image: Tensor) -> Tensor:
+        """(B, out_channels, *spatial).
+
+        Args:
+            features: the encoder's maps, finest first; sizes ceil(spatial / stride).
+            image: (B, in_channels, *spatial); only its size is used where the finest stride is 1.
+        """
+        maps = dict(zip(self.strides, features, strict=True))
+        if self.image_skip:
+            maps[1] = self.stem(channels_last(image))
+        x = channels_last(features[-1])
+        for stride, stage in zip(self.stage_strides, self.stages, strict=True):
+            x = stage(x, maps.get(stride))
+        logits: Tensor = self.head(x)
+        return crop_to(logits, image.shape[2:])

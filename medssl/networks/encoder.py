@@ -1,0 +1,43 @@
+"""What every encoder offers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """Turns an image into feature maps, finest first.
+
+    Attributes:
+        dims: 2 or 3.
+        in_channels: channels of the image.
+        channels: channels of each feature map.
+        strides: voxels of the image per voxel of each feature map, ascending. A map's size is
+            ceil(image size / stride).
+    """
+
+    dims: int
+    in_channels: int
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> list[Tensor]:
+        """Feature maps [(B, channels[i], *ceil(spatial / strides[i]))].
+
+        Args:
+            x: (B, in_channels, *spatial).
+            visible: bool (B, 1, *grid), True = visible. With it, masked positions are zero in every
+                map and do not influence the rest.
+
+        Raises:
+            ValueError: the shape of x does not fit.
+        """
+        raise NotImplementedError
+
+    def check(self, x: Tensor) -> None:
+        """Raises ValueError where x is not (B, in_channels, *spatial) with `dims` spatial axes."""
+        if x.ndim != self.dims + 2 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f"this encoder reads {self.dims}D images of {self.in_channels} channel(s), "
+                f"(B, {self.in_channels}, *spatial), not {tuple(x.shape)}"
+            )

@@ -1,0 +1,52 @@
+"""Small networks on top of an encoder's features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+def pooled(features: Sequence[Tensor]) -> Tensor:
+    """Mean over space of the deepest feature map: [(B, C, *spatial)] -> (B, C)."""
+    return features[-1].flatten(2).mean(dim=2)
+
+
+class Projector(nn.Sequential):
+    """An MLP with batch norm between its layers (Chen et al. 2020, sec. 2.1).
+
+    Args:
+        inputs: width of the pooled features.
+        hidden: width of the hidden layers.
+        outputs: width of the projection.
+        layers: number of linear layers, at least one.
+
+    Shape: (B, inputs) -> (B, outputs). In training B must be at least 2.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, layers: int = 2) -> None:
+        if layers < 1:
+            raise ValueError("a projector has at least one layer")
+        modules: list[nn.Module] = []
+        for _ in range(layers - 1):
+            modules += [nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+            inputs = hidden
+        super().__init__(*modules, nn.Linear(inputs, outputs))
+
+
+class ClassificationHead(nn.Module):
+    """A linear layer on the pooled features.
+
+    Args:
+        inputs: channels of the deepest feature map.
+        classes: number of logits.
+    """
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, classes)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """[(B, C, *spatial)] -> logits (B, classes)."""
+        logits: Tensor = self.linear(pooled(features))
+        return logits

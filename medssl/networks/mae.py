@@ -1,0 +1,133 @@
+"""Networks that reconstruct masked images: for transformers and for convolutions.
+
+Both have the same interface: `forward(x, mask, visible_cells=None) -> reconstruction`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from medssl.networks.conv import visible_at
+from medssl.networks.decoder import Decoder
+from medssl.networks.encoder import Encoder
+from medssl.networks.patches import join_patches
+from medssl.networks.unet import UNetEncoder
+from medssl.networks.vit import TransformerBlock, ViT, sincos_positions
+
+
+class TokenReconstructor(nn.Module):
+    """Masked autoencoder (He et al. 2022, sec. 3): the encoder sees visible patches only; a light
+    decoder sees them and a mask token in every other place, and predicts voxels linearly.
+
+    Args:
+        encoder: a ViT.
+        decoder_dim: width of the decoder's tokens.
+        decoder_depth: its number of blocks.
+        decoder_heads: heads of its attention.
+    """
+
+    def __init__(
+        self, encoder: ViT, decoder_dim: int = 96, decoder_depth: int = 2, decoder_heads: int = 3
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        voxels = encoder.in_channels * encoder.patch_size**encoder.dims
+        self.bridge = nn.Linear(encoder.channels[0], decoder_dim)
+        self.mask_token = nn.Parameter(torch.zeros(decoder_dim))
+        nn.init.normal_(self.mask_token, std=0.02)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(decoder_dim, decoder_heads) for _ in range(decoder_depth)
+        )
+        self.norm = nn.LayerNorm(decoder_dim)
+        self.head = nn.Linear(decoder_dim, voxels)
+
+    def forward(self, x: Tensor, mask: Tensor, visible_cells: int | None = None) -> Tensor:
+        """Reconstruction (B, C, *spatial).
+
+        Args:
+            x: (B, C, *spatial); masked voxels have no influence on the result.
+            mask: bool (B, 1, *grid), True = masked, one cell a patch, equally many in every sample.
+            visible_cells: how many are visible a sample; None counts them, which waits for the
+                device.
+
+        Raises:
+            ValueError: the grid is not one cell a patch, or samples differ in the count.
+        """
+        grid, size = tuple(mask.shape[2:]), tuple(x.shape[2:])
+        if tuple(n * self.encoder.patch_size for n in grid) != size:
+            raise ValueError(
+                f"an image of {size} cut into patches of {self.encoder.patch_size} voxels "
+                f"does not have a grid of {grid} cells"
+            )
+        hidden = mask.flatten(1)
+        if visible_cells is None:
+            counts = (~hidden).sum(dim=1)
+            visible_cells = int(counts[0])
+            if bool((counts != visible_cells).any()):
+                raise ValueError("every sample of a batch must have equally many visible cells")
+        # A stable sort of False before True: the visible cells in their own order come first.
+        order = hidden.to(torch.uint8).argsort(dim=1, stable=True)
+        keep = order[:, :visible_cells]
+        encoded = self.bridge(self.encoder.encode_tokens(x, keep))
+        width = encoded.shape[-1]
+        tokens = self.mask_token.to(encoded.dtype).expand(len(x), math.prod(grid), width)
+        tokens = tokens.scatter(1, keep[..., None].expand(-1, -1, width), encoded)
+        tokens = tokens + sincos_positions(grid, width, x.device)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return join_patches(self.head(self.norm(tokens)), grid, size)
+
+
+class ConvReconstructor(nn.Module):
+    """Sparse masked modelling for convolutions (Tian et al. 2023, "SparK", sec. 3): the encoder
+    keeps masked positions empty through every layer, each level's empty positions are filled with
+    that level's mask token, and a U-Net decoder predicts the voxels.
+
+    `decoder` has the names of the Segmenter's, so that its weights transfer with the encoder's;
+    only `decoder.head` differs in shape.
+
+    Args:
+        encoder: a convolutional encoder.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        if not isinstance(encoder, UNetEncoder):
+            raise ValueError("sparse masked modelling needs a convolutional encoder such as unet")
+        self.encoder = encoder
+        one = (1,) * encoder.dims
+        self.mask_tokens = nn.ParameterList(
+            nn.Parameter(0.02 * torch.randn(1, width, *one)) for width in encoder.channels
+        )
+        self.decoder = Decoder(
+            encoder.dims,
+            encoder.in_channels,
+            encoder.channels,
+            encoder.strides,
+            encoder.in_channels,
+        )
+
+    def forward(self, x: Tensor, mask: Tensor, visible_cells: int | None = None) -> Tensor:
+        """Reconstruction (B, C, *spatial).
+
+        Args:
+            x: (B, C, *spatial); masked voxels have no influence on the result.
+            mask: bool (B, 1, *grid), True = masked. A cell is at least the encoder's total stride
+                wide, and the grid divides the image.
+            visible_cells: not needed here; accepted so that both reconstructors are called alike.
+
+        Raises:
+            ValueError: the grid divides the image or a feature map unevenly.
+        """
+        visible = ~mask
+        features = self.encoder(x, visible)
+        filled = []
+        for feature, token in zip(features, self.mask_tokens, strict=True):
+            seen = visible_at(visible, feature.shape[2:], feature.dtype)
+            filled.append(feature + token.to(feature.dtype) * (1.0 - seen))
+        masked = x * visible_at(visible, x.shape[2:], x.dtype)
+        reconstruction: Tensor = self.decoder(filled, masked)
+        return reconstruction

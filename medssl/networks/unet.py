@@ -1,0 +1,61 @@
+"""The convolutional encoder: the descending half of a residual U-Net."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from medssl.networks.conv import ConvBlock, channels_last, visible_at
+from medssl.networks.encoder import Encoder
+
+
+class UNetEncoder(Encoder):
+    """Residual blocks, halving the grid from level to level (Isensee et al. 2024, "nnU-Net
+    revisited", the ResEnc idea, small). The first level keeps the image's own grid: small images
+    lose what matters to a coarse stem.
+
+    Args:
+        dims: 2 or 3.
+        in_channels: channels of the image.
+        widths: channels of each level; level i has stride 2^i.
+        blocks: residual blocks a level.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        in_channels: int,
+        widths: Sequence[int] = (16, 32, 64, 128),
+        blocks: int = 1,
+    ) -> None:
+        super().__init__()
+        if not widths or blocks < 1:
+            raise ValueError("a U-Net encoder needs at least one level and one block a level")
+        self.dims, self.in_channels = dims, in_channels
+        self.channels = tuple(widths)
+        self.strides = tuple(2**level for level in range(len(widths)))
+        self.levels = nn.ModuleList()
+        inputs = in_channels
+        for level, width in enumerate(widths):
+            first = ConvBlock(dims, inputs, width, stride=1 if level == 0 else 2)
+            rest = (ConvBlock(dims, width, width) for _ in range(blocks - 1))
+            self.levels.append(nn.ModuleList([first, *rest]))
+            inputs = width
+
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> list[Tensor]:
+        """See `Encoder.forward`. A cell of `visible` must be at least the total stride wide."""
+        self.check(x)
+        if visible is not None:
+            x = x * visible_at(visible, x.shape[2:], x.dtype)
+        x = channels_last(x)
+        features = []
+        for level, blocks in enumerate(self.levels):
+            seen = None
+            if visible is not None:
+                step = 1 if level == 0 else 2
+                seen = visible_at(visible, [-(-size // step) for size in x.shape[2:]], x.dtype)
+            for block in blocks:  # type: ignore[attr-defined]
+                x = block(x, seen)
+            features.append(x)
+        return features

@@ -1,0 +1,150 @@
+"""The Vision Transformer, in 2D and 3D from one definition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medssl.networks.encoder import Encoder
+from medssl.networks.patches import pad_to_multiple, split_patches
+
+
+@lru_cache(maxsize=64)
+def sincos_positions(grid: tuple[int, ...], width: int, device: torch.device) -> Tensor:
+    """Fixed sine and cosine position embeddings of every cell of a grid: float32 (cells, width).
+
+    Each axis takes an equal share of the width, filled as in Vaswani et al. 2017, sec. 3.5; what
+    does not divide stays zero. The position is the cell's number along the axis, so any grid works.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        half = width // (2 * len(grid))
+        steps = torch.arange(half, dtype=torch.float64) / max(half, 1)
+        frequencies = torch.exp(-math.log(10000.0) * steps)
+        axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in grid), indexing="ij")
+        parts = []
+        for axis in axes:
+            angles = axis.reshape(-1, 1) * frequencies
+            parts += [angles.sin(), angles.cos()]
+        table = torch.cat(parts, dim=1)
+        return F.pad(table, (0, width - table.shape[1])).to(device, torch.float32)
+
+
+class TransformerBlock(nn.Module):
+    """Attention and MLP, each after a layer norm and around a shortcut (Dosovitskiy et al. 2021).
+
+    Args:
+        width: of a token.
+        heads: of the attention; divides the width.
+        mlp_ratio: hidden width of the MLP over the width.
+    """
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"{heads} heads do not divide tokens of width {width}")
+        self.heads = heads
+        hidden = int(width * mlp_ratio)
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, x: Tensor, attend: Tensor | None = None) -> Tensor:
+        """(B, N, width) -> the same; `attend` bool (B, 1, 1, N), True = may be attended to."""
+        batch, tokens, width = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(batch, tokens, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
+        x = x + self.out(y.transpose(1, 2).reshape(batch, tokens, width))
+        x = x + self.mlp(self.norm2(x))
+        return x
+
+
+class ViT(Encoder):
+    """Vision Transformer (Dosovitskiy et al. 2021), pre-norm, fixed positions, no class token.
+
+    Its one feature map has one voxel a patch.
+
+    Args:
+        dims: 2 or 3.
+        in_channels: channels of the image.
+        patch_size: side of a patch in voxels.
+        embed_dim: width of a token.
+        depth: number of blocks.
+        heads: of the attention.
+        mlp_ratio: hidden width of the MLPs over embed_dim.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        in_channels: int,
+        patch_size: int = 8,
+        embed_dim: int = 192,
+        depth: int = 6,
+        heads: int = 6,
+        mlp_ratio: float = 4.0,
+    ) -> None:
+        super().__init__()
+        self.dims, self.in_channels = dims, in_channels
+        self.patch_size = patch_size
+        self.channels, self.strides = (embed_dim,), (patch_size,)
+        self.embed = nn.Linear(in_channels * patch_size**dims, embed_dim)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(embed_dim, heads, mlp_ratio) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(embed_dim)
+
+    def grid(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Patches along each axis of an image of this size."""
+        return tuple(-(-n // self.patch_size) for n in size)
+
+    def encode_tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Encodes only the kept patches, as masked autoencoders do (He et al. 2022, sec. 3).
+
+        Args:
+            x: (B, in_channels, *spatial); sizes the patch does not divide are padded at the end.
+            keep: int64 (B, K), numbers of the patches in row-major order; None keeps all.
+
+        Returns:
+            (B, K, embed_dim), in the order of `keep`.
+        """
+        self.check(x)
+        return self._encode(x, keep, None)
+
+    def _encode(self, x: Tensor, keep: Tensor | None, attend: Tensor | None) -> Tensor:
+        x = pad_to_multiple(x, self.patch_size)
+        grid = self.grid(x.shape[2:])
+        patches = split_patches(x, grid)
+        positions = sincos_positions(grid, self.embed.out_features, x.device)
+        if keep is None:
+            tokens = self.embed(patches) + positions
+        else:
+            kept = patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[2]))
+            tokens = self.embed(kept) + positions[keep]
+        for block in self.blocks:
+            tokens = block(tokens, attend)
+        encoded: Tensor = self.norm(tokens)
+        return encoded
+
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> list[Tensor]:
+        """See `Encoder.forward`; `visible` has one cell a patch: bool (B, 1, *grid)."""
+        self.check(x)
+        grid = self.grid(x.shape[2:])
+        if visible is None:
+            tokens = self._encode(x, None, None)
+        else:
+            if tuple(visible.shape[2:]) != grid:
+                raise ValueError(
+                    f"a ViT with {grid} patches needs a mask of one cell a patch, "
+                    f"not {tuple(visible.shape[2:])}"
+                )
+            seen = visible.flatten(2)
+            tokens = self._encode(x, None, seen[:, None]) * seen.transpose(1, 2)
+        return [tokens.transpose(1, 2).reshape(len(x), -1, *grid)]

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medssl.networks import ConvReconstructor, Segmenter, TokenReconstructor, UNetEncoder, ViT
+
+
+def reconstructors(dims: int) -> list[nn.Module]:
+    unet = UNetEncoder(dims, 2, widths=(8, 16, 16))
+    vit = ViT(dims, 2, patch_size=4, embed_dim=24, depth=2, heads=2)
+    return [
+        ConvReconstructor(unet),
+        TokenReconstructor(vit, decoder_dim=16, decoder_depth=1, decoder_heads=2),
+    ]
+
+
+def case(dims: int) -> tuple[Tensor, Tensor, Tensor]:
+    grid = (4, 3, 2)[:dims]
+    cells = 12 if dims == 2 else 24
+    order = torch.stack([torch.randperm(cells) for _ in range(3)])
+    mask = (order < cells * 3 // 4).reshape(3, 1, *grid)
+    x = torch.randn(3, 2, *(4 * n for n in grid))
+    hidden = torch.nn.functional.interpolate(mask.float(), size=x.shape[2:]).bool()
+    return x, mask, hidden.expand_as(x)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_reconstruction_depends_on_visible_voxels_alone(dims: int):
+    x, mask, hidden = case(dims)
+    for model in reconstructors(dims):
+        got = model(x, mask)
+        assert got.shape == x.shape
+        changed = torch.where(hidden, torch.randn_like(x) * 50, x)
+        assert torch.equal(model(changed, mask), got)
+        assert not torch.allclose(model(torch.where(hidden, x, -x), mask), got)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_gradient_reaches_every_weight(dims: int):
+    x, mask, hidden = case(dims)
+    for model in reconstructors(dims):
+        model(x, mask)[hidden].square().mean().backward()
+        silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+        # A key's bias cannot matter; it is a third of `qkv.bias`, whose rest has a gradient.
+        assert silent == []
+
+
+def test_counting_visible_cells_beforehand_changes_nothing():
+    x, mask, _ = case(3)
+    for model in reconstructors(3):
+        assert torch.equal(model(x, mask, visible_cells=6), model(x, mask))
+
+
+def test_tokens_return_to_their_own_place():
+    # With an identity for a network, what the decoder gets in place i is token i.
+    x, mask, _ = case(2)
+    model = reconstructors(2)[1]
+    seen = {}
+
+    def remember(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        seen["tokens"] = args[0]
+
+    model.blocks[0].register_forward_pre_hook(remember)
+    model(x, mask)
+    from medssl.networks.vit import sincos_positions
+
+    tokens = seen["tokens"] - sincos_positions((4, 3), 16, x.device)
+    for b in range(3):
+        keep = (~mask[b].flatten()).nonzero()[:, 0]
+        alone = model.bridge(model.encoder.encode_tokens(x[b : b + 1], keep[None]))[0]
+        torch.testing.assert_close(tokens[b, keep], alone, rtol=1e-4, atol=1e-5)
+        masked = tokens[b, mask[b].flatten()]
+        torch.testing.assert_close(masked, model.mask_token.expand_as(masked), rtol=0, atol=1e-6)
+
+
+def test_decoder_weights_transfer_to_the_segmenter_by_name():
+    encoder = UNetEncoder(3, 1, widths=(8, 16, 16))
+    pretrained = ConvReconstructor(encoder).state_dict()
+    target = Segmenter(UNetEncoder(3, 1, widths=(8, 16, 16)), 3).state_dict()
+    fits = {
+        key
+        for key, value in target.items()
+        if key in pretrained and pretrained[key].shape == value.shape
+    }
+    assert set(target) - fits == {"decoder.head.weight", "decoder.head.bias"}
+
+
+def test_both_learn_one_image():
+    torch.manual_seed(0)
+    x, mask, hidden = case(2)
+    for model in reconstructors(2):
+        optimiser = torch.optim.AdamW(model.parameters(), 1e-2)
+        losses = []
+        for _ in range(15):
+            loss = (model(x, mask) - x)[hidden].square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(float(loss.detach()))
+        assert losses[-1] < 0.8 * losses[0]
+
+
+def test_bf16_autocast_runs():
+    x, mask, _ = case(3)
+    for model in reconstructors(3):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.isfinite(model(x, mask).float()).all()
+
+
+def test_refusals():
+    x, mask, _ = case(2)
+    conv, token = reconstructors(2)
+    with pytest.raises(ValueError, match="does not have a grid"):
+        token(x[..., :-4], mask)
+    uneven = mask.clone()
+    uneven[0] = True
+    with pytest.raises(ValueError, match="equally many"):
+        token(x, uneven)
+    with pytest.raises(ValueError, match="total stride"):
+        conv(x, mask.repeat_interleave(2, 2))
+    with pytest.raises(ValueError, match="convolutional encoder"):
+        ConvReconstructor(ViT(2, 1, patch_size=4, embed_dim=24, depth=1, heads=2))
