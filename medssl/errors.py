@@ -122,6 +122,9 @@ CODES: dict[str, Code] = {
     "LABEL_GRID_MISMATCH": Code(_REJECT, "A label map does not lie on its image's grid."),
     "LABEL_INVALID": Code(_REJECT, "A label map holds values that are not small whole numbers."),
     "TABLE_INVALID": Code(_USAGE, "A subjects or labels table could not be used."),
+    "SEG_NOT_WRITTEN": Code(
+        _REJECT, "Written as NIfTI only: the series lacks what a DICOM SEG must repeat."
+    ),
     "CASE_FAILED": Code(_REJECT, "A case failed in a way medssl did not expect; the rest went on."),
     "PREDICTION_MOVED": Code(
         _BROKEN, "A written segmentation, read again, does not lie where it was predicted."

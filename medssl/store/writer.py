@@ -171,7 +171,7 @@ def _as_label(label: Array, array: Array, volume_id: str) -> Array:
             f"The label map is {label.shape[1:]} and the image {array.shape[1:]}",
             where=volume_id,
         )
-    whole = np.rint(label)
+    whole = np.rint(label) if np.issubdtype(label.dtype, np.floating) else label
     if not np.array_equal(whole, label) or whole.min() < 0 or whole.max() > 65535:
         raise MedsslError("LABEL_INVALID", "Label values are whole and 0 to 65535", where=volume_id)
     return whole.astype(np.uint16)

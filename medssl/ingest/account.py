@@ -1,0 +1,132 @@
+"""The account: every file found ends in exactly one ledger row."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medssl.errors import Exit, MedsslError
+from medssl.ingest.pseudonym import Pseudonymizer, write_private
+from medssl.ingest.scan import Found
+from medssl.store import LedgerRow, Outcome
+
+
+class Account:
+    """Collects what became of each file.
+
+    Args:
+        found: every file; each must be marked once.
+        names: the pseudonymizer for their paths.
+    """
+
+    def __init__(self, found: Sequence[Found], names: Pseudonymizer) -> None:
+        self._found = {item.path: item for item in found}
+        self._names = names
+        self._rows: dict[Path, LedgerRow] = {}
+
+    def mark(
+        self,
+        files: Iterable[Path],
+        outcome: Outcome,
+        code: str = "",
+        detail: str = "",
+        volume_id: str = "",
+    ) -> None:
+        """Give files their row.
+
+        Raises:
+            MedsslError: LEDGER_MISMATCH where a file already has one, or was never found.
+        """
+        for path in files:
+            if path in self._rows or path not in self._found:
+                raise MedsslError(
+                    "LEDGER_MISMATCH",
+                    "A file was accounted for twice, or was never found",
+                    fix="This is a bug in medssl; please report it.",
+                )
+            hidden = self._names.path(self._found[path].relative)
+            self._rows[path] = LedgerRow(hidden, outcome, code, detail, volume_id)
+
+    @property
+    def rows(self) -> list[LedgerRow]:
+        """The ledger, in the order of the files."""
+        return [self._rows[path] for path in self._found if path in self._rows]
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many files by outcome and code, sorted."""
+        counts = Counter((row.outcome.value, row.code) for row in self._rows.values())
+        return dict(sorted(counts.items()))
+
+    def write_private(self, folder: Path) -> Path:
+        """Write the ledger with the real paths, for the site's own eyes; never over another.
+
+        Returns:
+            its path: ``ledger.csv``, or ``ledger-2.csv``, ... where that is taken.
+        """
+        buffer = io.StringIO()
+        table = csv.writer(buffer)
+        table.writerow(["real_path", "path", "outcome", "code", "detail", "volume_id"])
+        for path, item in self._found.items():
+            if path in self._rows:
+                row = self._rows[path]
+                end = [row.path, row.outcome.value, row.code, row.detail, row.volume_id]
+                table.writerow([item.relative, *end])
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target, number = folder / "ledger.csv", 2
+        while target.exists():
+            target, number = folder / f"ledger-{number}.csv", number + 1
+        write_private(target, buffer.getvalue())
+        return target
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """How an ingest ended.
+
+    Attributes:
+        found: number of files found; the counts add up to it.
+        volumes: number of volumes in the store.
+        subjects: number of subjects in the store.
+        counts: files by (outcome, code).
+        notes: what the user should know, free of identifiers.
+        store: the store, or None where nothing was usable.
+        private: the folder of the key and the private ledger.
+        incomplete: whether something named by a table or archive is not in the store.
+    """
+
+    found: int
+    volumes: int
+    subjects: int
+    counts: dict[tuple[str, str], int]
+    notes: list[str] = field(default_factory=list)
+    store: Path | None = None
+    private: Path | None = None
+    incomplete: bool = False
+
+    @property
+    def exit_code(self) -> Exit:
+        """0 all used or ignored, 3 some rejected, 4 nothing usable."""
+        if self.store is None:
+            return Exit.NOTHING_USABLE
+        rejected = any(outcome == Outcome.REJECTED.value for outcome, _ in self.counts)
+        return Exit.SOME_REJECTED if rejected or self.incomplete else Exit.DONE
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines: plain types only."""
+        return {
+            "found": self.found,
+            "volumes": self.volumes,
+            "subjects": self.subjects,
+            "counts": [
+                {"outcome": outcome, "code": code, "files": count}
+                for (outcome, code), count in self.counts.items()
+            ],
+            "notes": self.notes,
+            "store": None if self.store is None else self.store.name,
+            "exit_code": int(self.exit_code),
+        }

@@ -1,0 +1,189 @@
+"""From slice positions to one affine, or a typed refusal. Pure functions, no files.
+
+DICOM PS3.3 C.7.6.2.1.1 (equation C.7.6.2.1-1): pixel (column i, row j) of a slice lies at
+``position + row_direction * column_spacing * i + column_direction * row_spacing * j`` in the
+patient's LPS millimetres. medssl stacks slices along the normal ``row x column`` and turns LPS
+into RAS by negating the first two rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medssl.errors import MedsslError
+
+Array = npt.NDArray[Any]
+
+ORTHONORMAL_TOLERANCE = 1e-3
+"""How far the two direction vectors may be from unit length and from perpendicular."""
+ORIENTATION_TOLERANCE = 1e-3
+"""How far direction cosines may differ within a series."""
+PIXEL_SPACING_TOLERANCE = 1e-4
+"""How far pixel spacings may differ within a series, relative."""
+SAME_POSITION_MM = 1e-3
+"""Slices closer than this lie at one position."""
+GAP_TOLERANCE = 0.01
+"""How far a gap may be from the mean gap, relative."""
+GAP_TOLERANCE_MM = 1e-3
+"""What is allowed beside it for positions written with few digits."""
+DRIFT_TOLERANCE = 0.05
+"""How far a slice may be from its place on an even grid, relative to the gap."""
+TILT_TOLERANCE = 1e-3
+"""Sideways movement per millimetre along the normal (the tangent of the tilt)."""
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class SlicePose:
+    """Where one slice lies.
+
+    Attributes:
+        orientation: six direction cosines, of the row then of the column, LPS.
+        position: centre of the first pixel, LPS mm.
+        pixel_spacing: distance between rows, then between columns, mm (PS3.3 10.7.1.3).
+        shape: (rows, columns).
+    """
+
+    orientation: tuple[float, ...]
+    position: tuple[float, ...]
+    pixel_spacing: tuple[float, ...]
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """An accepted stack.
+
+    Attributes:
+        order: indices of the slices along the normal, ascending.
+        affine: 4x4 float64, voxel (column, row, slice) to RAS mm.
+        spacing: mean distance between slices, mm.
+    """
+
+    order: list[int]
+    affine: Array
+    spacing: float
+
+
+def stack(
+    poses: Sequence[SlicePose], declared: float | None = None, thickness: float | None = None
+) -> Stack:
+    """Order slices in space and give their common affine.
+
+    Args:
+        poses: two slices or more, in any order.
+        declared: Spacing Between Slices (0018,0088), mm, where stated. Positions decide; it only
+            serves to notice that every second slice is gone.
+        thickness: Slice Thickness (0018,0050), mm, where stated.
+
+    Raises:
+        MedsslError: SHAPE_MIXED, SPACING_INVALID, ORIENTATION_INVALID, ORIENTATION_MIXED,
+            DICOM_TAG_INVALID, TIME_SERIES_UNSUPPORTED, SLICE_DUPLICATE, GANTRY_TILT,
+            SLICE_MISSING, SPACING_UNEVEN, SPACING_UNKNOWN.
+    """
+    if len(poses) < 2:
+        raise MedsslError("SPACING_UNKNOWN", "One slice alone does not tell the slice spacing")
+    check_plane(poses)
+    orientation = np.asarray(poses[0].orientation, dtype=np.float64)
+    row, column = orientation[:3], orientation[3:]
+    normal = np.cross(row, column)
+    normal /= np.linalg.norm(normal)
+    positions = np.array([pose.position for pose in poses], dtype=np.float64)
+    heights = positions @ normal
+    order = [int(i) for i in np.argsort(heights, kind="stable")]
+    _check_repeats(heights[order])
+    positions = positions[order]
+    step = (positions[-1] - positions[0]) / (len(order) - 1)
+    _check_tilt(positions, normal)
+    _check_gaps(np.diff(heights[order]), declared, thickness)
+    matrix = np.eye(4)
+    between_rows, between_columns = poses[0].pixel_spacing
+    matrix[:3, 0] = row * between_columns
+    matrix[:3, 1] = column * between_rows
+    matrix[:3, 2] = step
+    matrix[:3, 3] = positions[0]
+    return Stack(order, LPS_TO_RAS @ matrix, float(np.linalg.norm(step)))
+
+
+def check_plane(poses: Sequence[SlicePose]) -> None:
+    """Check what slices must share: size, pixel spacing, orientation.
+
+    Raises:
+        MedsslError: as :func:`stack`.
+    """
+    if len({pose.shape for pose in poses}) > 1:
+        raise MedsslError("SHAPE_MIXED", "The slices differ in rows or columns")
+    spacing = np.array([pose.pixel_spacing for pose in poses], dtype=np.float64)
+    if not np.isfinite(spacing).all() or (spacing <= 0).any():
+        raise MedsslError("SPACING_INVALID", "A pixel spacing is zero, negative or not a number")
+    if (np.abs(spacing / spacing[0] - 1) > PIXEL_SPACING_TOLERANCE).any():
+        raise MedsslError("SHAPE_MIXED", "The slices differ in pixel spacing")
+    cosines = np.array([pose.orientation for pose in poses], dtype=np.float64)
+    positions = np.array([pose.position for pose in poses], dtype=np.float64)
+    if not np.isfinite(cosines).all() or not np.isfinite(positions).all():
+        raise MedsslError("DICOM_TAG_INVALID", "A position or orientation is not a number")
+    rows, columns = cosines[:, :3], cosines[:, 3:]
+    lengths = np.linalg.norm(np.stack([rows, columns]), axis=-1)
+    slant = np.abs((rows * columns).sum(axis=1))
+    if (np.abs(lengths - 1) > ORTHONORMAL_TOLERANCE).any() or (slant > ORTHONORMAL_TOLERANCE).any():
+        raise MedsslError("ORIENTATION_INVALID", "The direction cosines are not orthonormal")
+    if (np.abs(cosines - cosines[0]) > ORIENTATION_TOLERANCE).any():
+        raise MedsslError("ORIENTATION_MIXED", "The slices differ in orientation")
+
+
+def _check_repeats(heights: Array) -> None:
+    """``heights`` ascending: every position once, or a refusal that says which kind of repeat."""
+    places = np.concatenate([[0], np.cumsum(np.diff(heights) > SAME_POSITION_MM)])
+    counts = Counter(places.tolist())
+    if max(counts.values()) == 1:
+        return
+    if len(set(counts.values())) == 1:
+        times = next(iter(counts.values()))
+        raise MedsslError(
+            "TIME_SERIES_UNSUPPORTED", f"Each of {len(counts)} positions is there {times} times"
+        )
+    doubled = sum(count > 1 for count in counts.values())
+    raise MedsslError("SLICE_DUPLICATE", f"{doubled} of {len(counts)} positions are there again")
+
+
+def _check_tilt(positions: Array, normal: Array) -> None:
+    """Slices must lie straight above each other: sheared stacks are refused."""
+    moved = positions - positions[0]
+    along = moved @ normal
+    sideways = np.linalg.norm(moved - along[:, None] * normal, axis=1)
+    limit = TILT_TOLERANCE * along + GAP_TOLERANCE_MM
+    if (sideways > limit).any():
+        tilt = np.degrees(np.arctan2(sideways[-1], along[-1]))
+        raise MedsslError("GANTRY_TILT", f"The slices are sheared by {tilt:.2f} degrees")
+
+
+def _check_gaps(gaps: Array, declared: float | None, thickness: float | None) -> None:
+    mean = float(gaps.mean())
+    if (np.abs(gaps - mean) > GAP_TOLERANCE * mean + GAP_TOLERANCE_MM).any():
+        small = float(gaps.min())
+        times = gaps / small
+        if (np.abs(times - np.rint(times)) <= GAP_TOLERANCE * np.rint(times)).all():
+            missing = int(np.rint(times).sum()) - len(gaps)
+            raise MedsslError("SLICE_MISSING", f"{missing} slices are missing between others")
+        raise MedsslError(
+            "SPACING_UNEVEN", f"Slices are between {small:.3f} and {gaps.max():.3f} mm apart"
+        )
+    grid = np.arange(1, len(gaps) + 1) * mean
+    if (np.abs(np.cumsum(gaps) - grid) > DRIFT_TOLERANCE * mean).any():
+        raise MedsslError("SPACING_UNEVEN", "The slice spacing changes along the stack")
+    # Some makers write the gap between slices' faces here; then it is smaller than the slice.
+    if declared is None or not np.isfinite(declared) or declared <= 0:
+        return
+    if thickness is not None and declared < (1 - GAP_TOLERANCE) * thickness:
+        return
+    ratio = mean / declared
+    if round(ratio) >= 2 and abs(ratio - round(ratio)) <= GAP_TOLERANCE * ratio:
+        raise MedsslError(
+            "SLICE_MISSING", f"Slices are {mean:.3f} mm apart and should be {declared:.3f} mm"
+        )

@@ -1,0 +1,128 @@
+"""Stored pixels of one DICOM slice, as the values they stand for."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID, ImplicitVRLittleEndian
+
+from medssl.errors import MedsslError
+from medssl.ingest.headers import SliceHeader
+
+Array = npt.NDArray[Any]
+
+
+def read_slice(header: SliceHeader) -> Array:
+    """Decode one slice.
+
+    ``stored * Rescale Slope + Rescale Intercept`` (DICOM PS3.3 C.11.1.1.2). MONOCHROME1 only says
+    that low values are shown bright (PS3.3 C.7.6.3.1.2); the values keep their meaning, so they
+    are not inverted.
+
+    Returns:
+        (row, column): an integer type where slope and intercept are whole numbers, else float32.
+
+    Raises:
+        MedsslError: FILE_UNREADABLE, FILE_TRUNCATED, DECODER_MISSING, DECODE_FAILED,
+            PIXEL_FORMAT_UNSUPPORTED.
+    """
+    stored = _true_values(_decode(header), header.bits_stored, header.signed)
+    slope, intercept = header.slope, header.intercept
+    if slope == 1 and intercept == 0:
+        return stored
+    if float(slope).is_integer() and float(intercept).is_integer():
+        small = header.bits_stored <= 16 and abs(slope) < 2**14 and abs(intercept) < 2**30
+        return stored.astype(np.int32 if small else np.int64) * int(slope) + int(intercept)
+    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+
+
+def _decode(header: SliceHeader) -> Array:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they can quote values
+        try:
+            data = pydicom.dcmread(header.path, force=True)
+        except Exception as error:
+            raise MedsslError("FILE_UNREADABLE", f"Not parsable: {type(error).__name__}") from None
+        if "PixelData" not in data:
+            raise MedsslError("FILE_TRUNCATED", "The header is there and the pixels are not")
+        meta = getattr(data, "file_meta", None)
+        syntax = UID(str(getattr(meta, "TransferSyntaxUID", ImplicitVRLittleEndian)))
+        if syntax.is_encapsulated:
+            _need_decoder(syntax)
+        else:
+            _need_length(data, header)
+            _need_clean_high_bits(data, header, syntax.is_little_endian)
+            if meta is None or "TransferSyntaxUID" not in meta:
+                data.ensure_file_meta()
+                data.file_meta.TransferSyntaxUID = syntax
+        try:
+            array = np.asarray(data.pixel_array)
+        # A damaged stream makes the decoders raise whatever they like.
+        except Exception as error:
+            raise MedsslError("DECODE_FAILED", f"Pixels: {type(error).__name__}") from None
+    if array.shape != header.pose.shape:
+        raise MedsslError("DECODE_FAILED", "The pixels do not have the shape the header states")
+    return array
+
+
+def _need_decoder(syntax: UID) -> None:
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        decoder = None
+    if decoder is None or not decoder.is_available:
+        raise MedsslError(
+            "DECODER_MISSING",
+            f"No decoder for transfer syntax {syntax}; installing `medssl[jpeg]` adds one",
+        )
+
+
+def _need_length(data: pydicom.Dataset, header: SliceHeader) -> None:
+    """Uncompressed pixels are exactly as long as the header says, even-padded."""
+    rows, columns = header.pose.shape
+    expected = rows * columns * (int(data.BitsAllocated) // 8)
+    length = len(data.PixelData)
+    if length < expected:
+        raise MedsslError("FILE_TRUNCATED", f"{length} of {expected} bytes of pixels are there")
+    if length > expected + expected % 2:
+        raise MedsslError("DECODE_FAILED", f"{length} bytes of pixels where {expected} belong")
+
+
+def _need_clean_high_bits(data: pydicom.Dataset, header: SliceHeader, little: bool) -> None:
+    """Refuse pixels with something above Bits Stored (an overlay, or a wrong tag).
+
+    DICOM PS3.5 section 8.1.1 gives those bits no meaning any more; empty bits and a copy of the
+    sign are unmistakable, anything else could as well be a value wider than the header says.
+    """
+    kind = np.dtype(f"{'<' if little else '>'}u{int(data.BitsAllocated) // 8}")
+    rows, columns = header.pose.shape
+    stored = np.frombuffer(data.PixelData, kind, count=rows * columns).astype(np.int64)
+    high = stored >> header.bits_stored
+    if not high.any():
+        return
+    sign = (stored >> (header.bits_stored - 1)) & 1
+    ones = (1 << (8 * kind.itemsize - header.bits_stored)) - 1
+    if not header.signed or not np.array_equal(high, sign * ones):
+        raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", "There is something above the stored bits")
+
+
+def _true_values(array: Array, bits: int, signed: bool) -> Array:
+    """Refuse values wider than Bits Stored, and extend the sign where it was not.
+
+    Signed values are two's complement within Bits Stored (DICOM PS3.5 section 8.1.1).
+    """
+    if not np.issubdtype(array.dtype, np.integer):
+        raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", "Stored values are not integers")
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    least, most = int(array.min()), int(array.max())
+    if low <= least and most <= high:
+        return array
+    if signed and least >= 0 and most < 1 << bits:
+        wide = array.astype(np.int64)
+        return np.where(wide > high, wide - (1 << bits), wide)
+    raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", f"Values do not fit in the {bits} bits stated")

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.uid import JPEGLSLossless, RLELossless
+from scipy.spatial.transform import Rotation
+
+from medssl.errors import MedsslError
+from medssl.ingest import pixels
+from medssl.ingest.dicom import find_series
+
+
+def only(files, **options):
+    series, rejections = find_series(files, **options)
+    assert rejections == []
+    assert len(series) == 1
+    return series[0]
+
+
+def rejected(files):
+    series, rejections = find_series(files)
+    assert series == []
+    assert len(rejections) == 1
+    assert sorted(rejections[0].files) == sorted(files)
+    return rejections[0].code
+
+
+def set_tags(where=None, **tags):
+    """A change to every slice, or to one."""
+
+    def change(index, data):
+        if where is None or index == where:
+            for name, value in tags.items():
+                setattr(data, name, value)
+
+    return change
+
+
+def test_voxels_and_files_are_in_slice_order(tmp_path, write_stack):
+    files = write_stack(tmp_path)
+    series = only(files[::-1])
+    assert series.files == files
+    assert (series.modality, series.series_uid, series.dims) == ("MR", "1.2.3", 3)
+    array = series.decode()
+    assert array.shape == (1, 4, 3, 4)
+    expected = np.arange(12).reshape(3, 4).T[..., None] + 100 * np.arange(4)
+    np.testing.assert_array_equal(array[0], expected)
+    np.testing.assert_array_equal(series.affine, np.diag([-1.0, -1.0, 2.0, 1.0]))
+
+
+counter = itertools.count()
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    turn=st.tuples(*[st.floats(-180, 180)] * 3),
+    spacing=st.tuples(*[st.floats(0.3, 4)] * 3),
+    origin=st.tuples(*[st.floats(-300, 300)] * 3),
+    shuffle=st.randoms(use_true_random=False),
+)
+def test_random_series_has_the_known_affine_and_voxels(
+    tmp_path, make_slice, turn, spacing, origin, shuffle
+):
+    folder = tmp_path / str(next(counter))
+    folder.mkdir()
+    axes = Rotation.from_euler("xyz", turn, degrees=True).as_matrix()
+    truth = np.eye(4)
+    truth[:3, :3], truth[:3, 3] = axes * spacing, origin
+    volume = np.random.default_rng(0).integers(0, 4000, (4, 3, 5)).astype(np.uint16)
+    names = [f"f{k}" for k in range(5)]
+    shuffle.shuffle(names)
+    for k, name in enumerate(names):
+        data = make_slice(
+            np.ascontiguousarray(volume[:, :, k].T),
+            position=tuple(truth[:3, 3] + k * truth[:3, 2]),
+            orientation=(*axes[:, 0], *axes[:, 1]),
+            spacing=(spacing[1], spacing[0]),
+        )
+        data.save_as(folder / name, enforce_file_format=True)
+    series = only(folder.iterdir())
+    np.testing.assert_allclose(series.affine, np.diag([-1, -1, 1, 1]) @ truth, atol=1e-3)
+    np.testing.assert_array_equal(series.decode()[0], volume)
+
+
+def test_rescale_is_applied_per_slice(tmp_path, write_stack):
+    def change(index, data):
+        data.RescaleSlope, data.RescaleIntercept = str(0.5 + index), "-10"
+
+    array = only(write_stack(tmp_path, 3, change=change)).decode()
+    assert array.dtype == np.float32
+    assert array[0, 1, 0, 2] == pytest.approx(2.5 * 201 - 10)
+
+
+def test_ct_is_in_hounsfield_units(tmp_path, write_stack):
+    array = only(write_stack(tmp_path, modality="CT")).decode()
+    assert np.issubdtype(array.dtype, np.integer)
+    assert array.min() == -1024
+
+
+def test_monochrome1_keeps_the_values(tmp_path, write_stack):
+    files = write_stack(tmp_path, change=set_tags(PhotometricInterpretation="MONOCHROME1"))
+    assert only(files).decode()[0, 3, 2, 3] == 311
+
+
+def test_signed_twelve_bit_values_are_extended(tmp_path, make_slice):
+    stored = np.array([[0x000, 0x7FF], [0x800, 0xFFF]], dtype=np.uint16)
+    data = make_slice(stored, bits=12, PixelRepresentation=1)
+    data.save_as(tmp_path / "a", enforce_file_format=True)
+    array = only([tmp_path / "a"], single_slices=True).decode()
+    np.testing.assert_array_equal(array[0], [[0, 2047], [-2048, -1]])
+
+
+@pytest.mark.parametrize("sign", [0, 1])
+def test_something_above_the_stored_bits_is_refused(tmp_path, make_slice, sign):
+    stored = np.array([[0x000, 0x7FF], [0x800, 0x1FFF]], dtype=np.uint16)
+    data = make_slice(stored, bits=12, PixelRepresentation=sign)
+    data.save_as(tmp_path / "a", enforce_file_format=True)
+    with pytest.raises(MedsslError, match="PIXEL_FORMAT_UNSUPPORTED"):
+        only([tmp_path / "a"], single_slices=True).decode()
+
+
+def test_a_copy_of_the_sign_above_the_stored_bits_is_fine(tmp_path, make_slice):
+    stored = np.array([[0, -1], [-2048, 2047]], dtype=np.int16)
+    make_slice(stored, bits=12).save_as(tmp_path / "a", enforce_file_format=True)
+    array = only([tmp_path / "a"], single_slices=True).decode()
+    np.testing.assert_array_equal(array[0], stored)
+
+
+@pytest.mark.parametrize(
+    ("bits", "signed", "values"),
+    [(12, False, [0, 4096]), (12, True, [-2049, 0]), (12, True, [-1, 4095])],
+)
+def test_decoded_values_beyond_the_stated_bits_are_refused(bits, signed, values):
+    with pytest.raises(MedsslError, match="PIXEL_FORMAT_UNSUPPORTED"):
+        pixels._true_values(np.array([values]), bits, signed)
+
+
+@pytest.mark.data
+def test_real_twelve_bit_files_with_filled_high_bits_are_refused(data_root, tmp_path):
+    for path in sorted((data_root / "dicom" / "twelve_bit").iterdir()):
+        data = pydicom.dcmread(path)
+        data.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]  # as if they were no mosaics
+        data.pop(0x0019100A, None)
+        data.save_as(tmp_path / path.name)
+        series = only([tmp_path / path.name], single_slices=True)
+        with pytest.raises(MedsslError, match="PIXEL_FORMAT_UNSUPPORTED"):
+            series.decode()
+
+
+def test_single_slice_is_refused_or_two_dimensional(tmp_path, write_stack):
+    files = write_stack(tmp_path, 1)
+    assert rejected(files) == "SPACING_UNKNOWN"
+    series = only(files, single_slices=True)
+    assert (series.dims, series.affine) == (2, None)
+    np.testing.assert_array_equal(series.decode(), np.arange(12).reshape(1, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4.1"}, "ENHANCED_UNSUPPORTED"),
+        ({"NumberOfFrames": 3}, "ENHANCED_UNSUPPORTED"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "MOSAIC_UNSUPPORTED"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "COLOUR_UNSUPPORTED"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "COLOUR_UNSUPPORTED"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "DERIVED"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.128"}, "MODALITY_UNSUPPORTED"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "LOCALIZER"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, "DERIVED"),
+        ({"GantryDetectorTilt": "12"}, "GANTRY_TILT"),
+        ({"HighBit": 12}, "PIXEL_FORMAT_UNSUPPORTED"),
+        ({"PixelRepresentation": 2}, "DICOM_TAG_INVALID"),
+        ({"RescaleSlope": "2"}, "DICOM_TAG_MISSING"),
+        ({"RescaleSlope": "0", "RescaleIntercept": "0"}, "DICOM_TAG_INVALID"),
+        ({"PixelSpacing": None}, "DICOM_TAG_MISSING"),
+        ({"PixelSpacing": ["0", "1"]}, "SPACING_INVALID"),
+        ({"ImagePositionPatient": ["0", "1"]}, "DICOM_TAG_INVALID"),
+        ({"ImageOrientationPatient": None}, "DICOM_TAG_MISSING"),
+        ({"Rows": 0}, "DICOM_TAG_INVALID"),
+        ({"Rows": None}, "MODALITY_UNSUPPORTED"),
+    ],
+)
+def test_one_slice_of_this_kind_refuses_the_whole_series(tmp_path, write_stack, tags, code):
+    assert rejected(write_stack(tmp_path, change=set_tags(2, **tags))) == code
+
+
+def test_text_where_a_number_belongs(tmp_path, write_stack):
+    files = write_stack(tmp_path)
+    raw = files[1].read_bytes()
+    files[1].write_bytes(raw.replace(b"2.000000000000", b"Jane0000000000"))
+    assert rejected(files) == "DICOM_TAG_INVALID"
+
+
+def test_ct_without_rescale_is_refused(tmp_path, make_slice):
+    data = make_slice(np.zeros((2, 2), np.uint16), modality="CT", RescaleSlope=None)
+    del data.RescaleIntercept
+    data.save_as(tmp_path / "a", enforce_file_format=True)
+    assert rejected([tmp_path / "a"]) == "DICOM_TAG_MISSING"
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({"PatientID": "P2"}, "SERIES_MIXED"),
+        ({"FrameOfReferenceUID": "1.2.10"}, "SERIES_MIXED"),
+        ({"EchoTime": "90"}, "TIME_SERIES_UNSUPPORTED"),
+        ({"Columns": 2}, "SHAPE_MIXED"),
+    ],
+)
+def test_slices_that_do_not_belong_together(tmp_path, write_stack, tags, code):
+    assert rejected(write_stack(tmp_path, change=set_tags(2, **tags))) == code
+
+
+def test_missing_middle_slice_refuses_every_file(tmp_path, write_stack):
+    assert rejected(write_stack(tmp_path, heights=[0, 2, 4, 8, 10])) == "SLICE_MISSING"
+
+
+def test_several_series_in_one_folder_are_told_apart(tmp_path, write_stack):
+    good = write_stack(tmp_path / "a", series="1.1")
+    bad = write_stack(tmp_path / "b", series="1.2", heights=[0, 2, 2, 4])
+    junk = tmp_path / "junk"
+    junk.write_bytes(bytes(128) + b"DICM" + b"\x00" * 40)
+    series, rejections = find_series([*bad, junk, *good])
+    assert [s.files for s in series] == [good]
+    assert {r.code for r in rejections} == {"SLICE_DUPLICATE", "FILE_UNREADABLE"}
+    accounted = [f for s in series for f in s.files] + [f for r in rejections for f in r.files]
+    assert sorted(accounted) == sorted([*good, *bad, junk])
+
+
+def test_copies_count_once_and_changed_copies_refuse_the_series(tmp_path, write_stack):
+    files = write_stack(tmp_path)
+    copy = tmp_path / "zcopy"
+    copy.write_bytes(files[1].read_bytes())
+    series = only([*files, copy])
+    assert series.files == files
+    assert series.duplicates == [copy]
+    data = pydicom.dcmread(copy)
+    data.PixelData = bytes(len(data.PixelData))
+    data.save_as(copy)
+    assert rejected([*files, copy]) == "DUPLICATE_CONFLICT"
+
+
+def test_the_same_image_in_another_transfer_syntax_is_a_duplicate(tmp_path, write_stack):
+    files = write_stack(tmp_path)
+    data = pydicom.dcmread(files[0])
+    data.compress(RLELossless, generate_instance_uid=False)
+    data.save_as(tmp_path / "rle")
+    series = only([*files, tmp_path / "rle"])
+    assert series.duplicates == [tmp_path / "rle"]
+
+
+def test_truncated_file_is_refused_when_decoded(tmp_path, write_stack):
+    files = write_stack(tmp_path)
+    files[2].write_bytes(files[2].read_bytes()[:-5])
+    series, rejections = find_series(files)
+    if series:
+        with pytest.raises(MedsslError) as caught:
+            series[0].decode()
+        assert caught.value.code in ("FILE_TRUNCATED", "FILE_UNREADABLE")
+    else:
+        assert rejections[0].code == "FILE_UNREADABLE"
+
+
+def test_missing_decoder_names_the_extra(tmp_path, write_stack, monkeypatch):
+    files = write_stack(tmp_path)
+    data = pydicom.dcmread(files[0])
+    data.compress(RLELossless, generate_instance_uid=False)
+    data.file_meta.TransferSyntaxUID = JPEGLSLossless
+    data.save_as(files[0])
+
+    class Absent:
+        is_available = False
+
+    monkeypatch.setattr(pixels, "get_decoder", lambda syntax: Absent)
+    with pytest.raises(MedsslError, match=r"DECODER_MISSING.*medssl\[jpeg\]"):
+        only(files).decode()
+
+
+def test_damaged_compressed_pixels_are_refused(tmp_path, write_stack):
+    files = write_stack(tmp_path)
+    data = pydicom.dcmread(files[0])
+    data.compress(RLELossless, generate_instance_uid=False)
+    data.PixelData = pydicom.encaps.encapsulate([b"\x07" * 64])
+    data.save_as(files[0])
+    with pytest.raises(MedsslError, match="DECODE_FAILED"):
+        only(files).decode()
+
+
+def test_no_rejection_quotes_an_identifier(tmp_path, write_stack, recwarn):
+    def change(index, data):
+        data.ImagePositionPatient = None
+        data.PatientID = f"Jane{index}"
+
+    _, rejections = find_series(write_stack(tmp_path, change=change))
+    assert rejections
+    assert all("Jane" not in r.detail for r in rejections)
+    assert len(recwarn) == 0
+
+
+def test_dicomdir_is_no_image(tmp_path, make_slice):
+    data = make_slice(np.zeros((2, 2), np.uint16))
+    data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    data.save_as(tmp_path / "DICOMDIR")
+    _, (rejection,) = find_series([tmp_path / "DICOMDIR"])
+    assert rejection.code == "NOT_AN_IMAGE"
+
+
+def test_private_mosaic_count_is_seen_without_the_image_type(tmp_path, make_slice):
+    data = make_slice(np.zeros((2, 2), np.uint16))
+    block = data.private_block(0x0019, "SIEMENS MR HEADER", create=True)
+    block.add_new(0x0A, "US", 35)
+    data.save_as(tmp_path / "a", enforce_file_format=True)
+    assert rejected([tmp_path / "a"]) == "MOSAIC_UNSUPPORTED"
