@@ -178,7 +178,9 @@ def _at_points(
     starts = np.asarray(window_starts(image.shape[1:], contract.patch_size, overlap=0.5))
     padded = points + np.asarray(before)
     middles = starts + (np.asarray(contract.patch_size) - 1) / 2
-    nearest = np.abs(padded[:, None] - middles[None]).max(axis=2).argmin(axis=1)
+    # a sum over axes is least where every axis is, so the window holds the voxel
+    away = (padded[:, None] - middles[None]) / np.asarray(contract.patch_size)
+    nearest = np.square(away).sum(axis=2).argmin(axis=1)
     values = torch.zeros(len(points), sum(encoder.channels))
     means = []
     for window in np.unique(nearest):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,8 @@ def evaluate(
     for volume_id in problem.volume_ids:
         volume = store[volume_id]
         check_shape((int(volume.row["channels"]), *volume.shape), bundle.spec.contract)
-    seen = _seen(bundle, problem, allow_seen)
+    tested = [subject for subject, name in problem.split.items() if name == "test"]
+    seen = count_seen(bundle, tested, allow_seen=allow_seen)
     encoder: Any = bundle.model().encoder
     encoders = [encoder]
     encoders += [random_encoder(bundle.spec.architecture, seed) for seed in range(seeds)]
@@ -182,8 +183,13 @@ def _problem(store: Store, label: str | None, split: Mapping[str, str] | None) -
     return _Problem(task, label, classes, ids, targets, where, tested_on)
 
 
-def _seen(bundle: Bundle, problem: _Problem, allow_seen: bool) -> int:
-    tested = sorted(s for s, name in problem.split.items() if name == "test")
+def count_seen(bundle: Bundle, subject_ids: Iterable[str], *, allow_seen: bool = False) -> int:
+    """How many of the test subjects the bundle was trained on, with or without their labels.
+
+    Raises:
+        MedsslError: SUBJECT_LEAK where there are any, unless ``allow_seen``.
+    """
+    tested = sorted(set(subject_ids))
     seen = [subject for subject in tested if bundle.spec.has_seen(subject)]
     if seen and not allow_seen:
         raise MedsslError(

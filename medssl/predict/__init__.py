@@ -1,0 +1,1 @@
+"""Runs a task bundle over new studies: NIfTI and DICOM in, label maps and DICOM SEG out."""
