@@ -114,6 +114,28 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
+def build(architecture: Architecture) -> nn.Module:
+    """The network of an architecture, with random weights (torch's global generator).
+
+    Raises:
+        MedsslError: ENCODER_UNKNOWN, or CONFIG_INVALID for options the encoder does not take.
+    """
+    from medssl.networks import ENCODERS, build_model
+
+    name = architecture.encoder.name
+    if name not in ENCODERS:
+        raise MedsslError(
+            "ENCODER_UNKNOWN",
+            f"There is no encoder {name}",
+            fix=f"There are: {', '.join(ENCODERS)}.",
+        )
+    try:
+        model: nn.Module = build_model(architecture.model_dump())
+    except (ValueError, TypeError) as error:
+        raise MedsslError("CONFIG_INVALID", str(error), where="encoder_options") from None
+    return model
+
+
 class Bundle:
     """A folder of weights and contract; made by :meth:`save`, opened by :meth:`load`."""
 
@@ -198,9 +220,7 @@ class Bundle:
         Raises:
             MedsslError: BUNDLE_INVALID where weights and architecture differ.
         """
-        from medssl.networks import build_model
-
-        model: nn.Module = build_model(self.spec.architecture.model_dump())
+        model = build(self.spec.architecture)
         state, wanted = self.state(), model.state_dict()
         unfit = [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]
         if unfit:

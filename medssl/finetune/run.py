@@ -19,6 +19,7 @@ from medssl.bundle import (
     BundleSpec,
     InputContract,
     TaskSpec,
+    build,
     seen_record,
 )
 from medssl.errors import MedsslError
@@ -37,7 +38,6 @@ from medssl.finetune.validate import (
     validate_classification,
     validate_segmentation,
 )
-from medssl.networks import build_model
 from medssl.store import Store
 from medssl.training.data import CropSource
 from medssl.training.figures import curve_figure
@@ -116,7 +116,7 @@ def finetune(
     encoder, contract = architecture(store, problem.volumes.train, config, bundle)
     built = Architecture(encoder=encoder, task=TaskSpec(kind=kind, classes=problem.outputs))
     torch.manual_seed(config.seed + _INITIAL_STREAM)
-    model = build_model(built.model_dump())
+    model = build(built)
     report = _transfer(model, bundle, config)
     out.mkdir(parents=True)
     name = f"{kind}-{'pretrained' if bundle else 'scratch'}-{len(problem.volumes.train_subjects)}"

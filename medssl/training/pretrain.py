@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,16 +21,18 @@ from medssl.bundle import (
     BundleSpec,
     EncoderSpec,
     InputContract,
+    build,
     seen_record,
 )
 from medssl.errors import MedsslError
 from medssl.methods import METHODS, Method, method_class
-from medssl.networks import build_encoder
+from medssl.networks import Encoder
 from medssl.store import Store
 from medssl.store.intensity import IntensityContract
 from medssl.store.splits import assign_splits
 from medssl.training.data import Batch, CropSource, loader, normalised
 from medssl.training.figures import curve_figure, preview_figure
+from medssl.training.folder import open_folder, remember_run
 from medssl.training.loop import History, LoopConfig, Task, fit
 from medssl.views import Draw
 
@@ -118,8 +119,8 @@ def pretrain(
     store = Store.open(store_path)
     config, volume_ids = resolve(store, config, subjects)
     seen = sorted({store[v].subject_id for v in volume_ids})
-    started = _open_folder(out, config, store, seen, resume)
     method, encoder = _method(store, config, volume_ids)
+    started = open_folder(out, config.model_dump(mode="json"), store.fingerprint(), seen, resume)
     task = PretrainTask(method)
     source = _source(store, config, volume_ids)
     previews: list[Path] = []
@@ -127,7 +128,7 @@ def pretrain(
     with tracking.run(
         "medssl-pretrain", name, tracking_folder or out.parent, resume_run=started
     ) as run:
-        _remember(out, run.run_id)
+        remember_run(out, run.run_id)
         run.log_config(config.model_dump(mode="json"))
         run.set_tags({"data_fingerprint": store.fingerprint(), "subjects": str(len(seen))})
         sample = next(iter(loader(source, min(4, config.batch_size), 0, 1, 0)))
@@ -211,9 +212,10 @@ def _method(
         options=config.encoder_options,
     )
     torch.manual_seed(config.seed)
-    encoder = build_encoder(spec.name, spec.dims, spec.in_channels, **spec.options)
     kind = METHODS[config.method]
     options = configuration.load(kind.Config, values=config.options)
+    encoder = build(Architecture(encoder=spec)).get_submodule("encoder")
+    assert isinstance(encoder, Encoder)
     try:
         return kind(options, encoder, config.patch_size or []), spec
     except ValueError as error:
@@ -229,51 +231,6 @@ def _source(store: Store, config: PretrainConfig, volume_ids: Sequence[str]) -> 
         config.seed,
         spacing=config.spacing,
     )
-
-
-def _open_folder(
-    out: Path, config: PretrainConfig, store: Store, seen: Sequence[str], resume: bool
-) -> str:
-    """Make the run's folder, or check the one to resume; returns the MLflow run to go on with."""
-    record: dict[str, Any] = {
-        "config": config.model_dump(mode="json"),
-        "data_fingerprint": store.fingerprint(),
-        "subjects": list(seen),
-    }
-    file = out / "run.json"
-    if not resume:
-        if out.exists():
-            raise MedsslError(
-                "OUT_EXISTS",
-                "The output folder already exists",
-                where=out.name,
-                fix="Give another name, or go on with --resume.",
-            )
-        out.mkdir(parents=True)
-        file.write_text(json.dumps(record, indent=2), encoding="utf-8")
-        return ""
-    if not file.is_file():
-        raise MedsslError("INPUT_MISSING", "There is no run to resume", where=out.name)
-    before = json.loads(file.read_text(encoding="utf-8"))
-    started = str(before.pop("mlflow_run", ""))
-    if before != record:
-        changed = [k for k in record["config"] if before["config"].get(k) != record["config"][k]]
-        raise MedsslError(
-            "RESUME_MISMATCH",
-            "The run to resume had another configuration, store or subjects",
-            where=", ".join(changed) or "store",
-            fix="Resume with what it was started with.",
-        )
-    return started
-
-
-def _remember(out: Path, run_id: str) -> None:
-    file = out / "run.json"
-    record: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    text = json.dumps({**record, "mlflow_run": run_id}, indent=2)
-    partial = file.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.rename(file)
 
 
 def _preview(method: Method, sample: Batch, out: Path, step: int, run: tracking.Run) -> Path:

@@ -1,0 +1,133 @@
+import json
+
+import pytest
+import torch
+
+from medssl.bundle import Bundle
+from medssl.errors import MedsslError
+from medssl.store import Store
+from medssl.store.splits import assign_splits
+from medssl.training.pretrain import PretrainConfig, automatic_patch, pretrain
+
+UNET = {"encoder": "unet", "encoder_options": {"widths": [4, 8]}}
+VIT = {
+    "encoder": "vit",
+    "encoder_options": {"patch_size": 4, "embed_dim": 24, "depth": 1, "heads": 2},
+}
+BASE = {"steps": 4, "batch_size": 4, "log_every": 1, "checkpoint_every": 2, "device": "cpu"}
+
+
+def config(method, encoder, **more):
+    return PretrainConfig(method=method, **(BASE | encoder | more))
+
+
+@pytest.mark.parametrize("encoder", [UNET, VIT], ids=["unet", "vit"])
+@pytest.mark.parametrize("method", ["mae", "simclr"])
+def test_every_method_trains_in_2d_and_3d(blob_store, tmp_path, method, encoder):
+    result = pretrain(blob_store, tmp_path / "run", config(method, encoder))
+    bundle = Bundle.load(result.bundle)
+    store = Store.open(blob_store)
+    held_out = [s for s, split in assign_splits(store.manifest).items() if split != "train"]
+    assert held_out
+    assert not any(bundle.spec.has_seen(s) for s in held_out)
+    assert all(bundle.spec.has_seen(s) for s in result.subjects)
+    assert bundle.spec.contract.patch_size == [16] * store["vol-0"].dims
+    assert bundle.model()(torch.zeros(1, 1, *[16] * store["vol-0"].dims))
+    assert [row["step"] for row in result.history.rows] == [1, 2, 3, 4]
+    assert [path.name for path in result.previews] == ["step-00000001.png", "step-00000004.png"]
+    state = bundle.state()
+    assert all(name.startswith(("encoder.", "decoder.")) for name in state)
+
+
+@pytest.mark.parametrize("method", ["mae", "simclr"])
+def test_interrupted_equals_uninterrupted(blob_store, tmp_path, method, monkeypatch):
+    whole = pretrain(blob_store, tmp_path / "whole", config(method, UNET))
+
+    class Killed(Exception):  # noqa: N818
+        """Stands for kill -9."""
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medssl.training.pretrain._preview", kill)
+        with pytest.raises(Killed):  # at step 1, before any checkpoint
+            pretrain(blob_store, tmp_path / "early", config(method, UNET))
+    with pytest.raises(MedsslError, match="CHECKPOINT_CORRUPT"):
+        pretrain(blob_store, tmp_path / "early", config(method, UNET), resume=True)
+
+    from medssl.methods import method_class
+
+    kind, steps = method_class(method), []
+
+    def step(self, *args):
+        steps.append(1)
+        if len(steps) == 4:
+            raise Killed
+        return original(self, *args)
+
+    original = kind.step
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "step", step)
+        with pytest.raises(Killed):  # in step 4, after the checkpoint of step 2
+            pretrain(blob_store, tmp_path / "run", config(method, UNET))
+    resumed = pretrain(blob_store, tmp_path / "run", config(method, UNET), resume=True)
+    a, b = Bundle.load(whole.bundle).state(), Bundle.load(resumed.bundle).state()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert whole.history.rows == resumed.history.rows
+    assert whole.bundle.parent != resumed.bundle.parent
+
+
+def test_resume_refuses_another_configuration(blob_store, tmp_path):
+    pretrain(blob_store, tmp_path / "run", config("mae", UNET))
+    with pytest.raises(MedsslError, match="RESUME_MISMATCH") as caught:
+        pretrain(blob_store, tmp_path / "run", config("mae", UNET, lr=0.5), resume=True)
+    assert caught.value.where == "lr"
+    with pytest.raises(MedsslError, match="OUT_EXISTS"):
+        pretrain(blob_store, tmp_path / "run", config("mae", UNET))
+
+
+def test_the_loss_falls(blob_store, tmp_path):
+    settings = config("mae", UNET, steps=40, lr=0.01, log_every=1, preview_every=100)
+    rows = pretrain(blob_store, tmp_path / "run", settings).history.rows
+    first = sum(row["loss"] for row in rows[:5])
+    last = sum(row["loss"] for row in rows[-5:])
+    assert last < 0.8 * first
+
+
+def test_a_diverging_run_stops_with_a_message(blob_store, tmp_path):
+    with pytest.raises(MedsslError, match="TRAINING_DIVERGED"):
+        pretrain(blob_store, tmp_path / "run", config("mae", UNET, lr=1e30, clip=1e30, warmup=0.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"method": "nothing"}, "METHOD_UNKNOWN"),
+        ({"encoder": "nothing"}, "ENCODER_UNKNOWN"),
+        ({"patch_size": [10] * 5}, "CONFIG_INVALID"),
+        ({"options": {"mask_ration": 0.5}}, "CONFIG_UNKNOWN_KEY"),
+        ({"options": {"mask_cell": 3}}, "CONFIG_INVALID"),
+        ({"encoder_options": {"width": 3}}, "CONFIG_INVALID"),
+    ],
+)
+def test_wrong_configurations_are_refused_before_anything_is_written(
+    blob_store, tmp_path, change, code
+):
+    with pytest.raises(MedsslError, match=code):
+        pretrain(blob_store, tmp_path / "run", PretrainConfig(**(BASE | UNET | change)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_folder_holds_no_path(blob_store, tmp_path):
+    pretrain(blob_store, tmp_path / "run", config("mae", UNET))
+    record = (tmp_path / "run" / "run.json").read_text()
+    assert str(tmp_path) not in record
+    assert json.loads(record)["config"]["method"] == "mae"
+
+
+def test_automatic_patches_are_multiples_and_bounded():
+    assert automatic_patch([[35, 50, 36]] * 3, 3) == [32, 48, 32]
+    assert automatic_patch([[512, 512, 100]], 3) == [64, 64, 64]
+    assert automatic_patch([[28, 28]], 2) == [32, 32]
+    assert automatic_patch([[2, 300]], 2) == [8, 224]
