@@ -23,14 +23,9 @@ from medssl.bundle import (
     seen_record,
 )
 from medssl.errors import MedsslError
+from medssl.evaluate.targets import class_targets, segmentation_volumes
 from medssl.finetune.config import FinetuneConfig, Kind, architecture
-from medssl.finetune.labels import (
-    LabelledVolumes,
-    class_targets,
-    guard_leak,
-    labelled_volumes,
-    segmentation_volumes,
-)
+from medssl.finetune.labels import LabelledVolumes, guard_leak, labelled_volumes
 from medssl.finetune.tasks import ClassificationTask, SegmentationTask, balanced_weights
 from medssl.finetune.transfer import TransferReport, transfer
 from medssl.finetune.validate import (

@@ -39,7 +39,7 @@ class LoopConfig(StrictModel):
     seed: int = Field(0, ge=0)
     workers: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["32", "bf16"] = "32"
+    precision: Literal["fp32", "bf16"] = "fp32"
     log_every: int = Field(10, ge=1)
     checkpoint_every: int = Field(500, ge=1)
 
@@ -156,7 +156,7 @@ def _fabric(config: LoopConfig) -> Any:
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = {"32": "32-true", "bf16": "bf16-mixed"}[config.precision]
+    precision = {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
     return Fabric(accelerator=device, devices=1, precision=precision)
 
 
@@ -172,6 +172,6 @@ def _numbers(logs: dict[str, Tensor], step: int) -> dict[str, float]:
         raise MedsslError(
             "TRAINING_DIVERGED",
             f"The loss or its gradient is not finite at step {step}",
-            fix="Lower lr, or use precision=32.",
+            fix="Lower lr, or use precision=fp32.",
         )
     return numbers

@@ -1,5 +1,6 @@
+from medssl.evaluate.targets import class_targets, segmentation_volumes
 from medssl.finetune.config import FinetuneConfig
-from medssl.finetune.labels import class_targets, labelled_volumes, segmentation_volumes
+from medssl.finetune.labels import labelled_volumes
 from medssl.store import Store
 
 
