@@ -31,7 +31,7 @@ class FinetuneConfig(LoopConfig):
     bundle where one is given; those stated here win (an encoder that differs then fails loudly at
     the weight transfer). ``foreground`` is the share of crops centred on a labelled voxel.
     ``validate_every`` steps, up to ``validation_volumes`` whole volumes are segmented to follow
-    progress; 0 turns that off. The weights kept are the last ones: nothing is selected on
+    progress; 0 turns that off. ``report`` names the splits that are measured at the end. The weights kept are the last ones: nothing is selected on
     validation or test subjects. ``freeze`` trains the head alone.
     """
 
@@ -51,6 +51,7 @@ class FinetuneConfig(LoopConfig):
     freeze: bool = False
     validate_every: int = Field(0, ge=0)
     validation_volumes: int = Field(8, ge=1)
+    report: tuple[Literal["validation", "test"], ...] = ("validation", "test")
     nsd_tolerance_mm: float = Field(1.0, gt=0)
 
 

@@ -230,10 +230,10 @@ def _test(
     contract: InputContract,
     config: FinetuneConfig,
 ) -> tuple[dict[str, float], pd.DataFrame]:
-    """Metrics of all validation and all test volumes, whole."""
+    """Metrics of all volumes of the splits that config.report names, whole."""
     metrics: dict[str, float] = {}
     tables = []
-    for prefix in ("validation", "test"):
+    for prefix in config.report:
         ids = getattr(problem.volumes, prefix)
         found, table = _measure(model, store, problem, contract, config, ids, prefix)
         metrics |= found

@@ -106,7 +106,7 @@ def test_refusals():
 
 
 def step(rank: int, port: int) -> list[Tensor]:
-    """Value and DDP's averaged gradient of both processes, as process `rank` of two sees them."""
+    """Value and averaged gradient of both processes, as process `rank` of two sees them."""
     dist.init_process_group(
         "gloo",
         init_method=f"tcp://127.0.0.1:{port}",
@@ -116,12 +116,13 @@ def step(rank: int, port: int) -> list[Tensor]:
     )
     try:
         model, images = setup()
-        wrapped = nn.parallel.DistributedDataParallel(model)
-        value = NTXent(0.2)(*wrapped(images[:, rank * 3 : rank * 3 + 3]).unbind())
+        value = NTXent(0.2)(*model(images[:, rank * 3 : rank * 3 + 3]).unbind())
         value.backward()
         assert model.weight.grad is not None
         assert model.bias.grad is not None
-        mine = torch.cat((value.detach()[None], model.weight.grad.flatten(), model.bias.grad))
+        gradient = torch.cat((model.weight.grad.flatten(), model.bias.grad))
+        dist.all_reduce(gradient)  # what DDP does: the mean over processes
+        mine = torch.cat((value.detach()[None], gradient / 2))
         both = [torch.empty_like(mine) for _ in range(2)]
         dist.all_gather(both, mine)
         return both

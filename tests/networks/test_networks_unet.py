@@ -83,3 +83,17 @@ def test_refusals():
         build_encoder("unet", 2, 1, width=3)
     with pytest.raises(ValueError, match="2 or 3 dimensions"):
         build_encoder("unet", 4, 1)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_one_visible_box_is_encoded_as_if_it_were_the_whole_image(dims: int):
+    # Holds only if masked positions are zero before every convolution and absent from every norm.
+    encoder = UNetEncoder(dims, 1, widths=(8, 16, 16), blocks=2)
+    x = torch.randn(1, 1, *(24,) * dims)
+    visible = torch.zeros(1, 1, *(3,) * dims, dtype=torch.bool)
+    visible[(0, 0, *(1,) * dims)] = True
+    box = x[(..., *(slice(8, 16),) * dims)]
+    for feature, alone in zip(encoder(x, visible), encoder(box), strict=True):
+        side = alone.shape[-1]
+        inside = feature[(..., *(slice(side, 2 * side),) * dims)]
+        torch.testing.assert_close(inside, alone, rtol=1e-4, atol=1e-4)
