@@ -31,8 +31,9 @@ class FinetuneConfig(LoopConfig):
     bundle where one is given; those stated here win (an encoder that differs then fails loudly at
     the weight transfer). ``foreground`` is the share of crops centred on a labelled voxel.
     ``validate_every`` steps, up to ``validation_volumes`` whole volumes are segmented to follow
-    progress; 0 turns that off. ``report`` names the splits that are measured at the end. The weights kept are the last ones: nothing is selected on
-    validation or test subjects. ``freeze`` trains the head alone.
+    progress; 0 turns that off. ``report`` names the splits that are measured at the end. The
+    weights kept are the last ones: nothing is selected on validation or test subjects. ``freeze``
+    trains the head alone.
     """
 
     steps: int = Field(500, ge=1)

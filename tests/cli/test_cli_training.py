@@ -52,7 +52,9 @@ def test_a_preset_is_found_by_name_and_a_wrong_one_is_an_error(blob_store, tmp_p
         "encoder_options.widths=[4,8]",
         f"patch_size={[8] * Store.open(blob_store)['vol-0'].dims}",
     ]
-    found = run(*arguments, "pretrain/mae3d", *SMALL, *small, "precision=fp32", "workers=0", "--json")
+    found = run(
+        *arguments, "pretrain/mae3d", *SMALL, *small, "precision=fp32", "workers=0", "--json"
+    )
     assert found["steps"] == 2
 
 
