@@ -97,9 +97,13 @@ def run(
 
 
 def _client(folder: Path) -> tuple[Any, str]:
+    # A hospital's runs call no one, and MLflow's own messages are not for the user.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    from mlflow import MlflowClient
+
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.ERROR)
-    from mlflow import MlflowClient
 
     uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri(folder)
     if uri.startswith("sqlite:///"):

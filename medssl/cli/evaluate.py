@@ -94,5 +94,7 @@ def _show(result: EvaluationResult) -> None:
     console.print(table)
     ranks = ", ".join(f"{arm} {value:.1f}" for arm, value in result.rank.items())
     console.print(f"RankMe (at most {result.rank_limit}): {ranks}")
+    if result.tested_on != "test":
+        console.print(f"The store states no test split: tested on its {result.tested_on} split")
     if result.seen_test_subjects:
         console.print(f"{result.seen_test_subjects} test subjects were seen in pretraining")

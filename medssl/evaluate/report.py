@@ -72,5 +72,6 @@ def probe_figure(table: pd.DataFrame, metric: str = "auroc") -> Figure:
         axis.set_title(_TITLES.get(probe, probe))
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(f"test {metric.replace('_', ' ').replace('auroc', 'AUROC')}")
-    axes[0].legend()
+    lines, names = axes[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=len(names), frameon=False)
     return figure

@@ -47,6 +47,9 @@ class FinetuneConfig(LoopConfig):
     split: dict[str, float] | None = Field(None, description="fractions, where the store has none")
     split_seed: int = 0
     label_seed: int = Field(0, description="which subjects are the N labelled ones")
+    window: list[int] | None = Field(
+        None, description="sliding window over whole volumes, voxels; the patch where not given"
+    )
     transfer_minimum: float = Field(0.8, ge=0, le=1)
     transfer_decoder: bool = True
     freeze: bool = False
@@ -88,6 +91,7 @@ def architecture(
         intensity=intensity or IntensityContract.for_volumes(table),
         modalities=sorted(table["modality"].unique().tolist()),
     )
-    if len(contract.patch_size) != dims:
-        raise MedsslError("CONFIG_INVALID", f"A patch has {dims} sizes here", where="patch_size")
+    for name, size in (("patch_size", contract.patch_size), ("window", config.window)):
+        if size is not None and len(size) != dims:
+            raise MedsslError("CONFIG_INVALID", f"It has {dims} sizes here", where=name)
     return spec, contract

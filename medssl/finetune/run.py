@@ -108,7 +108,10 @@ def finetune(
     bundle = Bundle.load(init) if init is not None else None
     problem = _problem(kind, store, config, labels, label, split)
     guard_leak(bundle, store, problem.volumes.test)
-    encoder, contract = architecture(store, problem.volumes.train, config, bundle)
+    encoder, crops = architecture(store, problem.volumes.train, config, bundle)
+    contract = crops
+    if config.window is not None:
+        contract = crops.model_copy(update={"patch_size": config.window})
     built = Architecture(encoder=encoder, task=TaskSpec(kind=kind, classes=problem.outputs))
     torch.manual_seed(config.seed + _INITIAL_STREAM)
     model = build(built)
@@ -122,7 +125,7 @@ def finetune(
             run.log_metrics(report.summary())
             (out / "transfer.json").write_text(json.dumps(asdict(report), indent=2))
             run.log_file(out / "transfer.json")
-        history = _train(model, store, problem, contract, config, out, run)
+        history = _train(model, store, problem, (crops, contract), config, out, run)
         metrics, cases = _test(model, store, problem, contract, config)
         run.log_metrics(metrics, config.steps)
         run.log_figure(curve_figure(history.rows, ["loss"], "fine-tuning loss"), "loss")
@@ -173,19 +176,20 @@ def _train(
     model: nn.Module,
     store: Store,
     problem: _Problem,
-    contract: InputContract,
+    contracts: tuple[InputContract, InputContract],
     config: FinetuneConfig,
     out: Path,
     run: tracking.Run,
 ) -> History:
-    volumes = problem.volumes
+    """Train on crops under the first contract, validate on whole volumes under the second."""
+    volumes, (crops, contract) = problem.volumes, contracts
     source = CropSource(
         store,
         volumes.train,
-        contract.patch_size,
-        contract.intensity,
+        crops.patch_size,
+        crops.intensity,
         config.seed,
-        spacing=contract.spacing,
+        spacing=crops.spacing,
         foreground=config.foreground if problem.kind == "segmentation" else 0.0,
         targets=problem.targets,
     )

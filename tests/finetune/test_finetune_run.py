@@ -45,6 +45,13 @@ def test_segmentation_from_a_bundle(blob_store, encoder, tmp_path):
     assert report["encoder_fraction"] == 1.0
 
 
+def test_the_window_of_prediction_may_differ_from_the_crops(blob_store, tmp_path):
+    dims = Store.open(blob_store)["vol-0"].dims
+    settings = config(patch_size=[8] * dims, window=[16] * dims, encoder_options=OPTIONS)
+    result = finetune("segmentation", blob_store, tmp_path / "run", settings)
+    assert Bundle.load(result.bundle).spec.contract.patch_size == [16] * dims
+
+
 def test_segmentation_learns_the_ball(blob_store, tmp_path):
     settings = config(steps=60, lr=0.02, batch_size=4, encoder_options=OPTIONS)
     result = finetune("segmentation", blob_store, tmp_path / "run", settings)
