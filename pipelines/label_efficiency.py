@@ -40,6 +40,8 @@ class Study(StrictModel):
     are the steps with all labels, where there is more to learn.
     """
 
+    modality: str = "MR"
+    label_names: dict[int, str] | None = None
     labels: list[int] = Field(default_factory=lambda: [1, 2, 9, 0])
     seeds: int = Field(3, ge=2)
     seeds_all: int = Field(2, ge=1)
@@ -61,7 +63,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     store = out / "store"
     if not store.exists():
-        ingest(images, store, modality="MR")
+        ingest(images, store, modality=study.modality, label_names=study.label_names)
     bundle = out / "pretrained" / "bundle"
     if not bundle.exists():
         started = (out / "pretrained" / "checkpoints").exists()
