@@ -22,6 +22,7 @@ from pydantic import Field
 from medssl import tracking
 from medssl.cli.common import preset
 from medssl.config import StrictModel, load
+from medssl.errors import MedsslError
 from medssl.evaluate.stats import paired_interval, verdict
 from medssl.finetune import FinetuneConfig, finetune
 from medssl.ingest.run import ingest
@@ -61,6 +62,7 @@ def main(
     """Measure scratch against pretrained at several numbers of labels."""
     study = load(Study, preset(config), overrides or [])
     out.mkdir(parents=True, exist_ok=True)
+    same_study(study, out)
     store = out / "store"
     if not store.exists():
         ingest(images, store, modality=study.modality, label_names=study.label_names)
@@ -80,6 +82,19 @@ def main(
     table = pd.DataFrame(rows)
     table.to_csv(out / "label_efficiency.csv", index=False)
     report(table, out)
+
+
+def same_study(study: Study, out: Path) -> None:
+    """Go on with a stopped study only under the configuration it was started with."""
+    file, text = out / "study.json", study.model_dump_json(indent=2)
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise MedsslError(
+            "RESUME_MISMATCH",
+            "The study in this folder was started with another configuration",
+            where=out.name,
+            fix="Give another folder, or the configuration it was started with.",
+        )
+    file.write_text(text, encoding="utf-8")
 
 
 def one_run(
