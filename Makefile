@@ -26,7 +26,7 @@ lint: setup ## ruff and mypy
 	@$(BIN)/mypy
 
 test: lint ## lint, then the fast tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: setup ## the slow tests: wheel, browser, long runs
 	@$(BIN)/python -m pytest -m slow

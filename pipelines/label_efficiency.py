@@ -11,6 +11,7 @@ whole volumes of the same held-out subjects. A run that was stopped goes on wher
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -146,7 +147,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["labels", "seed", "label", "subject_id"]
     mean = table.groupby([*keys, "arm"], as_index=False)[list(METRICS)].mean()
     rows = []
-    for labels, part in mean.groupby("labels"):
+    # 0 stands for all labels, and comes last
+    for labels, part in sorted(mean.groupby("labels"), key=lambda group: group[0] or math.inf):
         for label in [*sorted(part["label"].unique()), "mean"]:
             some = part if label == "mean" else part[part["label"] == label]
             for metric in METRICS:

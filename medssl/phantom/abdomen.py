@@ -13,17 +13,17 @@ def paint_bowel(rng: np.random.Generator, grid: Grid, canvas: Canvas, frame: Fra
     """Loops of small bowel and colon in the fat of the abdomen."""
     room = inside(frame.cavity + 3, grid.z + 18 - 0.15 * grid.y, -18 - grid.y)
     field = grid.noise(rng, 19.0)
-    loops = inside(((0.05 - field) * 15), room)
+    loops = inside((0.05 - field) * 15, room)
     canvas.paint(loops, 72.0)
-    canvas.paint(loops + 3.4, (28 + 12 * grid.noise(rng, 9.0)))
-    gas = inside(((1.35 - field) * 13), room + 6, 20 - grid.y)
+    canvas.paint(loops + 3.4, 28 + 12 * grid.noise(rng, 9.0))
+    gas = inside((1.35 - field) * 13, room + 6, 20 - grid.y)
     canvas.paint(gas, -850.0)
     for x, top in ((rng.uniform(98, 112), -48), (rng.uniform(-116, -100), -30)):
         wobble = 3 * grid.noise(rng, 16.0)
         colon = inside(ellipsoid(grid, (x, -8, 0), (22, 24, 900)) + wobble, grid.z - top)
         colon = inside(colon, frame.cavity + 3)
         canvas.paint(colon, 62.0)
-        canvas.paint(colon + 3.5, (-20 + 70 * grid.noise(rng, 8.0)))
+        canvas.paint(colon + 3.5, -20 + 70 * grid.noise(rng, 8.0))
         canvas.paint(inside(colon + 4.5, 4 - grid.y + wobble), -820.0)
 
 
@@ -70,10 +70,11 @@ def paint_left_upper(
         16.0,
     )
     stomach = inside(stomach, room, 3.0 - spleen) + 2 * grid.noise(rng, 24.0)
+    # The left lobe of the liver lies over the stomach.
     kept = canvas.label == 1
     image = canvas.image.copy()
     canvas.paint(stomach, 80.0)
-    canvas.paint(stomach + 4, (30 + 10 * grid.noise(rng, 9.0)))
+    canvas.paint(stomach + 4, 30 + 10 * grid.noise(rng, 9.0))
     canvas.paint(inside(stomach + 4.2, 26 + 8 * (1 - s) - grid.y), -930.0)
     canvas.image[kept], canvas.label[kept] = image[kept], 1
     for start, end, radius in (
@@ -98,9 +99,9 @@ def paint_kidneys(rng: np.random.Generator, grid: Grid, canvas: Canvas, build: B
         canvas.paint(kidney - 8, FAT)
         canvas.paint(kidney, build.kidney_hu, 3)
         pyramids = 0.5 + 0.5 * np.tanh(3 * grid.noise(rng, 8.0) + 0.8)
-        canvas.paint(kidney + 7.5, (build.kidney_hu - 52 * pyramids), 3)
+        canvas.paint(kidney + 7.5, build.kidney_hu - 52 * pyramids, 3)
         sinus = ellipsoid(grid, (at[0] - side * 12 * s, at[1] + 4, at[2]), (14, 9, 24 * s), turn)
-        canvas.paint(sinus, (-55 + 55 * grid.noise(rng, 8.0)), 3)
+        canvas.paint(sinus, -55 + 55 * grid.noise(rng, 8.0), 3)
 
 
 def paint_vessels(grid: Grid, canvas: Canvas) -> None:
@@ -115,20 +116,19 @@ def paint_lesions(rng: np.random.Generator, grid: Grid, canvas: Canvas, liver: A
     """One to three dark lesions in the liver and up to two nodules in the lungs."""
     drawn = 0
     lungs = canvas.label == 4
-    for room, count, value, low, high in (
-        ((canvas.label == 1) & (liver < -14), int(rng.integers(1, 4)), 48.0, 6.5, 13.0),
-        (lungs & (gaussian_filter(lungs.astype(np.float32), 3) > 0.9), int(rng.integers(0, 3)),
-         42.0, 4.5, 8.5),
-    ):  # fmt: skip
+    deep_lung = lungs & (gaussian_filter(lungs.astype(np.float32), 3) > 0.9)
+    deep_liver = (canvas.label == 1) & (liver < -14)
+    for room, count, value, rim, low, high in (
+        (deep_liver, int(rng.integers(1, 4)), 48.0, 74.0, 6.5, 13.0),
+        (deep_lung, int(rng.integers(0, 3)), 42.0, 42.0, 4.5, 8.5),
+    ):
         places = np.argwhere(room)
         for _ in range(count if len(places) else 0):
             i, j, k = places[int(rng.integers(len(places)))]
             at = (grid.x[i, j, k], grid.y[i, j, k], grid.z[i, j, k])
             radius = rng.uniform(low, high)
-            shape = ellipsoid(grid, at, list(radius * rng.uniform(0.85, 1.15, 3))) + grid.noise(
-                rng, 8.0
-            )
-            rim = value + (26 if value > 45 else 0)
+            radii = [float(radius * share) for share in rng.uniform(0.85, 1.15, 3)]
+            shape = ellipsoid(grid, at, radii) + grid.noise(rng, 8.0)
             canvas.paint(shape, rim, 6)
             canvas.paint(shape + 2.5, value + 6 * grid.noise(rng, 8.0), 6)
             drawn += 1

@@ -69,4 +69,4 @@ def frame_of(rng: np.random.Generator, grid: Grid, build: Build) -> Frame:
     right = build.dome + 8 - 52 * (((grid.x - 72) / 92) ** 2 + ((grid.y - 12) / 92) ** 2)
     left = build.dome - 4 - 52 * (((grid.x + 68) / 88) ** 2 + ((grid.y - 8) / 90) ** 2)
     dome = -blend(-right, -left, 18.0)
-    return Frame(body, cavity, (grid.z - dome))
+    return Frame(body, cavity, grid.z - dome)

@@ -44,12 +44,12 @@ def _skull(rng: np.random.Generator, grid: Grid, canvas: Canvas) -> Array:
     )
     base = (-50 + 22 * step + np.clip(bowl, 0, 16) - grid.z) * 0.85
     fossa = ellipsoid(grid, (0, -50, -36), (53, 37, 28))
-    inner = blend(inside((vault + brow), base), fossa, 10.0)
+    inner = blend(inside(vault + brow, base), fossa, 10.0)
     thick = 6.0 + 0.8 * grid.noise(rng, 40.0)
     scalp = 5.5 + 1.2 * grid.noise(rng, 40.0)
-    canvas.paint((inner - thick - scalp), 0.55)
-    canvas.paint((inner - thick - scalp + 2.0), FATTY)
-    canvas.paint((inner - thick), BONE)
+    canvas.paint(inner - thick - scalp, 0.55)
+    canvas.paint(inner - thick - scalp + 2.0, FATTY)
+    canvas.paint(inner - thick, BONE)
     marrow = np.abs(inner - thick / 2) - 1.3
     canvas.paint(marrow, 0.55 + 0.15 * grid.noise(rng, 12.0))
     canvas.paint(inner, FLUID)
@@ -71,7 +71,7 @@ def _face(rng: np.random.Generator, grid: Grid, canvas: Canvas, skull: Array) ->
     canvas.paint(inside(neck + 6, free, streaks), FATTY * 0.8)
     for side in (-1, 1):
         orbit = ellipsoid(grid, (side * 31, 60, -42), (18, 24, 17))
-        canvas.paint(inside(orbit, (2.0 - skull)), FATTY)
+        canvas.paint(inside(orbit, 2.0 - skull), FATTY)
         canvas.paint(ellipsoid(grid, (side * 32, 70, -42), (12.5, 12.5, 12.5)), 0.50)
         canvas.paint(ellipsoid(grid, (side * 32, 70, -42), (11, 11, 11)), 0.18)
         canvas.paint(tube(grid, (side * 31, 62, -42), (side * 12, 32, -40), 2.0), 0.55)

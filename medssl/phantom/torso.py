@@ -32,10 +32,10 @@ def paint_torso(rng: np.random.Generator, grid: Grid) -> tuple[Canvas, int]:
     frame = frame_of(rng, grid, build)
     canvas = Canvas(grid, AIR)
     canvas.paint(table, -180.0)
-    paint_wall(rng, grid, canvas, build, frame)
-    paint_chest(rng, grid, canvas, build, frame)
+    _wall(rng, grid, canvas, build, frame)
+    _chest(rng, grid, canvas, build, frame)
     paint_bowel(rng, grid, canvas, frame)
-    paint_spine(rng, grid, canvas, build)
+    _spine(rng, grid, canvas, build)
     liver = paint_liver(rng, grid, canvas, build, frame)
     paint_left_upper(rng, grid, canvas, build, frame)
     paint_kidneys(rng, grid, canvas, build)
@@ -51,9 +51,7 @@ def _table(grid: Grid, build: Build) -> Array:
     return np.abs(arc + 0 * grid.z) - 2.5
 
 
-def paint_wall(
-    rng: np.random.Generator, grid: Grid, canvas: Canvas, build: Build, frame: Frame
-) -> None:
+def _wall(rng: np.random.Generator, grid: Grid, canvas: Canvas, build: Build, frame: Frame) -> None:
     """Skin, fat, the muscle of the wall and of the back, ribs and breastbone."""
     canvas.paint(frame.body, 25.0)
     canvas.paint(frame.body + 2.2, FAT + 4 * grid.noise(rng, 12.0))
@@ -83,7 +81,7 @@ def paint_wall(
     canvas.paint(plate + 2.8, build.bone_hu * 0.6)
 
 
-def paint_chest(
+def _chest(
     rng: np.random.Generator, grid: Grid, canvas: Canvas, build: Build, frame: Frame
 ) -> None:
     """Lungs with vessels, heart, mediastinum."""
@@ -100,20 +98,23 @@ def paint_chest(
     for step, radius in ((26.0, 0.25), (14.0, 0.20), (9.0, 0.15)):
         line = np.hypot(grid.noise(rng, step), grid.noise(rng, step))
         thick = radius * np.clip(1.5 - hilum / 110.0, 0.35, 1.3)
-        vessel = inside(((line - thick) * step * 0.75), lung + 4)
+        vessel = inside((line - thick) * step * 0.75, lung + 4)
         canvas.paint(vessel, 35.0, None)
     heart: Array = ellipsoid(grid, (-24, 36, 64), (54, 42, 44), 12.0) + 3 * grid.noise(rng, 30.0)
     heart = inside(heart, above)
     canvas.paint(heart, 105.0)
-    for centre_mm, radii in (((-42, 40, 58), (24, 20, 26)), ((2, 46, 66), (22, 17, 26)),
-                             ((-14, 12, 82), (26, 14, 18))):  # fmt: skip
+    for centre_mm, radii in (
+        ((-42, 40, 58), (24, 20, 26)),
+        ((2, 46, 66), (22, 17, 26)),
+        ((-14, 12, 82), (26, 14, 18)),
+    ):
         canvas.paint(inside(ellipsoid(grid, centre_mm, radii, 14.0), heart + 5), BLOOD + 10)
     canvas.paint(ellipsoid(grid, (-4, -30, 80), (9, 7, 900)), 40.0, 0)
     sheet = np.abs(frame.below) - 1.8
     canvas.paint(inside(sheet, frame.cavity), MUSCLE)
 
 
-def paint_spine(rng: np.random.Generator, grid: Grid, canvas: Canvas, build: Build) -> None:
+def _spine(rng: np.random.Generator, grid: Grid, canvas: Canvas, build: Build) -> None:
     """Vertebrae, discs, canal, processes and the psoas muscles."""
     front = -56 + 4 * np.sin(grid.z / 70.0)
     for side in (-1, 1):
@@ -125,11 +126,11 @@ def paint_spine(rng: np.random.Generator, grid: Grid, canvas: Canvas, build: Bui
     shift = front + 56
     moved = np.hypot(grid.x / 21.5, (grid.y + 56 - shift) / 17.0)
     column = (moved - 1) * 18.0
-    body = inside(column, (level - 13.0))
+    body = inside(column, level - 13.0)
     canvas.paint(column, 85.0, 5)
     canvas.paint(body, build.bone_hu + 260, 5)
-    canvas.paint(body + 2.4, (build.bone_hu + 22 * grid.noise(rng, 6.0)), 5)
-    arch = inside(ellipsoid(grid, (0, -80, 0), (16, 14, 900)), (level - 15))
+    canvas.paint(body + 2.4, build.bone_hu + 22 * grid.noise(rng, 6.0), 5)
+    arch = inside(ellipsoid(grid, (0, -80, 0), (16, 14, 900)), level - 15)
     canvas.paint(arch, build.bone_hu + 230, 5)
     canvas.paint(ellipsoid(grid, (0, -79, 0), (9.5, 8.5, 900)), 22.0)
     canvas.paint(ellipsoid(grid, (0, -79, 0), (5, 4.5, 900)), 42.0)

@@ -53,6 +53,11 @@ def test_summary_gives_the_t_interval_over_seeds(pipeline):
     assert row["seeds"] == 3
 
 
+def test_all_labels_come_last(pipeline):
+    both = pd.concat([cases([0.1, 0.2, 0.3]).assign(labels=n) for n in (0, 9, 1)])
+    assert list(dict.fromkeys(pipeline.summary(both)["labels"])) == [1, 9, "all"]
+
+
 def test_a_clear_gain_is_supported_and_a_smaller_distance_is_better(pipeline):
     found = pipeline.summary(cases([0.20, 0.21, 0.22])).set_index(["label", "metric"])
     for metric in ("dice", "nsd", "hd95_mm"):
