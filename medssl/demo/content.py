@@ -93,7 +93,7 @@ def _limits(gathered: Gathered) -> Section:
             "**Short training.** A few minutes on a processor; neither run has converged, and a "
             "head start counts for more in a short run. Small lesions in particular need more "
             "labels and longer training.",
-            "**Coarse grids.** Voxels are three to five millimetres, to be quick. Surface "
+            "**Coarse grids.** The voxels are several millimetres wide, to be quick. Surface "
             "distances cannot be finer than that.",
         ],
     )

@@ -72,7 +72,13 @@ class DemoSummary:
     commands: list[tuple[str, str]]
 
 
-def demo(out: Path, *, quick: bool = False, say: Say | None = None) -> DemoSummary:
+def demo(
+    out: Path,
+    *,
+    quick: bool = False,
+    settings: DemoSettings | None = None,
+    say: Say | None = None,
+) -> DemoSummary:
     """Make synthetic patients and take them through every verb; write OUT/report.html.
 
     Nothing is downloaded. Held-out patients are never trained on. The same machine gives the same
@@ -81,6 +87,7 @@ def demo(out: Path, *, quick: bool = False, say: Say | None = None) -> DemoSumma
     Args:
         out: a folder that does not exist.
         quick: a small run that shows every stage works and learns next to nothing.
+        settings: other numbers than those of the full or the quick run.
         say: is told the name of each stage as it begins.
 
     Raises:
@@ -92,7 +99,7 @@ def demo(out: Path, *, quick: bool = False, say: Say | None = None) -> DemoSumma
             "OUT_EXISTS", "The output folder already exists", where=out.name, fix="Give another."
         )
     started = time.perf_counter()
-    settings = QUICK if quick else FULL
+    settings = settings or (QUICK if quick else FULL)
     clock = _Clock(say)
     (out / "stores").mkdir(parents=True)
     (out / "stores" / "demo.key").write_text(_KEY + "\n", encoding="ascii")
@@ -163,6 +170,7 @@ def _pretrain(out: Path, gathered: Gathered) -> None:
     settings, patients = gathered.settings, gathered.patients
     config = PretrainConfig(
         method="mae",
+        options={"mask_cell": settings.mask_cell},
         encoder="unet",
         encoder_options={"widths": list(settings.widths)},
         patch_size=list(settings.patch),
@@ -214,6 +222,7 @@ def _finetune(out: Path, gathered: Gathered, name: str) -> None:
         nsd_tolerance_mm=settings.nsd_tolerance_mm,
         # The held-out patients are measured on what predict writes from their DICOM.
         report=("validation",),
+        skip_absent=True,
         seed=settings.seed,
     )
     gathered.finetuned[name] = finetune(

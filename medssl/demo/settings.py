@@ -24,20 +24,21 @@ class DemoSettings:
 
     torsos: Roles = Roles(8, 1, 3)
     heads: Roles = Roles(5, 0, 1)
-    torso_shape: tuple[int, int, int] = (96, 72, 44)
-    torso_spacing: tuple[float, float, float] = (4.0, 4.0, 5.0)
-    head_shape: tuple[int, int, int] = (72, 92, 60)
-    head_spacing: tuple[float, float, float] = (2.5, 2.5, 3.0)
-    patch: tuple[int, int, int] = (48, 48, 32)
-    widths: tuple[int, ...] = (16, 32, 64, 128)
+    torso_shape: tuple[int, int, int] = (84, 64, 44)
+    torso_spacing: tuple[float, float, float] = (4.5, 4.5, 5.0)
+    head_shape: tuple[int, int, int] = (64, 82, 54)
+    head_spacing: tuple[float, float, float] = (2.8, 2.8, 3.3)
+    patch: tuple[int, int, int] = (32, 32, 32)
+    widths: tuple[int, ...] = (16, 32, 64)
     batch_size: int = 2
+    mask_cell: int = 8
     labelled: int = 2
     pretrain_steps: int = 240
-    pretrain_lr: float = 2e-3
-    finetune_steps: int = 160
-    finetune_lr: float = 2e-3
+    pretrain_lr: float = 5e-3
+    finetune_steps: int = 280
+    finetune_lr: float = 1.2e-2
     validations: int = 4
-    nsd_tolerance_mm: float = 4.0
+    nsd_tolerance_mm: float = 5.0
     seed: int = 0
     quick: bool = field(default=False)
 
@@ -52,9 +53,9 @@ QUICK = DemoSettings(
     head_shape=(48, 60, 36),
     head_spacing=(3.7, 3.7, 5.0),
     patch=(32, 32, 16),
-    widths=(8, 16, 32, 64),
+    widths=(16, 32),
     pretrain_steps=20,
-    finetune_steps=30,
+    finetune_steps=50,
     validations=2,
     nsd_tolerance_mm=6.0,
     quick=True,

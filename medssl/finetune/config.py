@@ -43,6 +43,9 @@ class FinetuneConfig(LoopConfig):
     spacing: list[float] | None = None
     intensity: IntensityContract | None = None
     augment: ViewConfig = AUGMENT
+    skip_absent: bool = Field(
+        False, description="leave classes absent from a crop out of its Dice loss"
+    )
     foreground: float = Field(0.33, ge=0, le=1)
     split: dict[str, float] | None = Field(None, description="fractions, where the store has none")
     split_seed: int = 0

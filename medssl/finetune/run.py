@@ -195,7 +195,7 @@ def _train(
     )
     task: Task
     if problem.kind == "segmentation":
-        task = SegmentationTask(model, config.augment)
+        task = SegmentationTask(model, config.augment, config.skip_absent)
     else:
         counts = [0] * problem.outputs
         for volume_id in volumes.train:
@@ -236,7 +236,7 @@ def _test(
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Metrics of all volumes of the splits that config.report names, whole."""
     metrics: dict[str, float] = {}
-    tables = []
+    tables = [pd.DataFrame()]
     for prefix in config.report:
         ids = getattr(problem.volumes, prefix)
         found, table = _measure(model, store, problem, contract, config, ids, prefix)

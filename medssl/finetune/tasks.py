@@ -18,10 +18,10 @@ AUGMENT_STREAM = 2
 class SegmentationTask(Task):
     """Dice and cross entropy on augmented crops with their label maps."""
 
-    def __init__(self, model: nn.Module, augment: ViewConfig) -> None:
+    def __init__(self, model: nn.Module, augment: ViewConfig, skip_absent: bool = False) -> None:
         super().__init__()
         self.model, self._settings = model, augment.settings()
-        self._loss = DiceCE()
+        self._loss = DiceCE(skip_absent=skip_absent)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """One step."""

@@ -17,10 +17,15 @@ class DiceCE(nn.Module):
     Args:
         include_background: count class 0 among the classes of the Dice term.
         smooth: s > 0; makes an absent class that is nowhere predicted a Dice of one.
+        skip_absent: average the Dice term over the classes that occur in a sample's label. Crops of
+            many small organs hold few of them, and the term would else teach to predict none.
     """
 
-    def __init__(self, include_background: bool = False, smooth: float = 1e-5) -> None:
+    def __init__(
+        self, include_background: bool = False, smooth: float = 1e-5, skip_absent: bool = False
+    ) -> None:
         super().__init__()
+        self.skip_absent = skip_absent
         self.include_background = include_background
         self.smooth = smooth
 
@@ -51,4 +56,8 @@ class DiceCE(nn.Module):
             p, g = log_p.exp().flatten(2)[:, first:], truth.flatten(2)[:, first:]
             overlap, total = (p * g).sum(2), p.sum(2) + g.sum(2)
             dice = (2.0 * overlap + self.smooth) / (total + self.smooth)
+            if self.skip_absent:
+                present = (g.sum(2) > 0).to(dice.dtype)
+                missing = ((1.0 - dice) * present).sum() / present.sum().clamp(min=1)
+                return missing + entropy
             return 1.0 - dice.mean() + entropy

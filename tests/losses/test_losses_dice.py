@@ -81,3 +81,23 @@ def test_refusals():
         DiceCE()(logits, label[:, 0])
     with pytest.raises(ValueError, match="two classes"):
         DiceCE()(logits[:, :1], label)
+
+
+def test_absent_classes_can_be_left_out() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4, 6, 6, generator=generator, dtype=torch.float64)
+    label = torch.randint(0, 2, (2, 1, 6, 6), generator=generator)
+    label[1, 0, 0] = 3
+    p = logits.softmax(1)
+    terms = []
+    for sample, classes in ((0, (1,)), (1, (1, 3))):
+        for c in classes:
+            g = (label[sample, 0] == c).double()
+            terms.append(1 - 2 * (p[sample, c] * g).sum() / (p[sample, c].sum() + g.sum()))
+    entropy = -p.log().gather(1, label).mean()
+    expected = torch.stack(terms).mean() + entropy
+    torch.testing.assert_close(DiceCE(skip_absent=True)(logits, label), expected, rtol=1e-5, atol=0)
+    nothing = torch.zeros_like(label)
+    torch.testing.assert_close(
+        DiceCE(skip_absent=True)(logits, nothing), -p[:, 0].log().mean(), rtol=1e-9, atol=0
+    )
