@@ -23,7 +23,8 @@ def test_pretraining_presets_are_valid_and_their_method_can_be_built(file):
     dims = 2 if "2d" in file.stem else 3
     spec = EncoderSpec(name=preset.encoder, dims=dims, options=preset.encoder_options)
     encoder = build(Architecture(encoder=spec)).encoder
-    kind(options, encoder, preset.patch_size or [32] * dims)
+    method = kind(options, encoder, preset.patch_size or [32] * dims)
+    assert method.bundle_state()
 
 
 @pytest.mark.parametrize("file", files("finetune"), ids=lambda f: f.stem)
