@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import matplotlib
 import pandas as pd
@@ -39,7 +39,8 @@ class Study(StrictModel):
 
     A seed decides which subjects are labelled, the order and augmentation of their crops, and the
     decoder's first weights; it is shared by the two arms, which makes them pairs. ``steps_all``
-    are the steps with all labels, where there is more to learn.
+    are the steps with all labels, where there is more to learn. ``measured`` are the subjects the
+    runs are measured on: choose options with "validation", then measure once with "test".
     """
 
     modality: str = "MR"
@@ -48,6 +49,7 @@ class Study(StrictModel):
     seeds: int = Field(3, ge=2)
     seeds_all: int = Field(2, ge=1)
     steps_all: int = Field(600, ge=1)
+    measured: Literal["validation", "test"] = "test"
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
 
@@ -106,7 +108,7 @@ def one_run(
     folder = out / "runs" / f"{labels or 'all'}-{seed}-{arm}"
     if not (folder / "metrics.json").exists():
         discard(folder)
-        change: dict[str, Any] = {"seed": seed, "label_seed": seed}
+        change: dict[str, Any] = {"seed": seed, "label_seed": seed, "report": (study.measured,)}
         if not labels:
             change["steps"] = study.steps_all
         if bundle is None:
@@ -125,9 +127,9 @@ def one_run(
             tracking_folder=out,
         )
     cases = pd.read_csv(folder / "cases.csv")
-    tested = cases[cases["split"] == "test"].drop(columns="split")
     return [
-        {"labels": labels, "seed": seed, "arm": arm, **row} for row in tested.to_dict("records")
+        {"labels": labels, "seed": seed, "arm": arm, **row}
+        for row in cases.drop(columns="split").to_dict("records")
     ]
 
 
@@ -185,10 +187,8 @@ def report(table: pd.DataFrame, out: Path) -> None:
     (out / "summary.md").write_text(text, encoding="utf-8")
     typer.echo(text)
     store = Store.open(out / "store")
-    typer.echo(
-        f"{table['subject_id'].nunique()} test subjects, {table['volume_id'].nunique()} volumes; "
-        f"store {store.fingerprint()[:12]}"
-    )
+    cases = f"{table['subject_id'].nunique()} subjects, {table['volume_id'].nunique()} volumes"
+    typer.echo(f"Measured on {cases}; store {store.fingerprint()[:12]}")
     figure(found).savefig(out / "label_efficiency.png", dpi=150)
     with tracking.run("medssl-label-efficiency", "summary", out) as run:
         for name in ("label_efficiency.csv", "summary.csv", "summary.md", "label_efficiency.png"):
@@ -228,7 +228,7 @@ def figure(found: pd.DataFrame) -> Any:
     left, right = plot.subplots(1, 2)
     for arm, colour in (("scratch", "#888888"), ("pretrained", "#1f6fb2")):
         left.plot(names, dice[arm], "o-", color=colour, label=arm)
-    left.set_ylabel("mean Dice on test subjects")
+    left.set_ylabel("mean Dice")
     left.legend(frameon=False)
     error = [dice["difference"] - dice["low"], dice["high"] - dice["difference"]]
     right.errorbar(names, dice["difference"], yerr=error, fmt="o", capsize=4, color="#1f6fb2")

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.networks.conv import ConvBlock, MaskedNorm, channels_last, conv
+from medssl.networks.encoder import Encoder
 from medssl.networks.patches import crop_to
 
 
@@ -62,6 +63,8 @@ class Decoder(nn.Module):
         strides: of the encoder's feature maps, ascending.
         out_channels: channels of the result.
         width: channels at full resolution where the encoder has no map; grows with the stride.
+        context: residual blocks on the coarsest map, which carry context further than the stages'
+            single convolutions can.
     """
 
     def __init__(
@@ -72,9 +75,12 @@ class Decoder(nn.Module):
         strides: Sequence[int],
         out_channels: int,
         width: int = 16,
+        context: int = 0,
     ) -> None:
         super().__init__()
         self.strides = tuple(strides)
+        deepest = channels[-1]
+        self.context = nn.Sequential(*(ConvBlock(dims, deepest, deepest) for _ in range(context)))
         ladder = _ladder(self.strides)
         self.stage_strides = tuple(ladder[1:])
         widths = dict(zip(self.strides, channels, strict=True))
@@ -100,8 +106,24 @@ class Decoder(nn.Module):
         maps = dict(zip(self.strides, features, strict=True))
         if self.image_skip:
             maps[1] = self.stem(channels_last(image))
-        x = channels_last(features[-1])
+        x = self.context(channels_last(features[-1]))
         for stride, stage in zip(self.stage_strides, self.stages, strict=True):
             x = stage(x, maps.get(stride))
         logits: Tensor = self.head(x)
         return crop_to(logits, image.shape[2:])
+
+
+def decoder_for(encoder: Encoder, out_channels: int) -> Decoder:
+    """The decoder that segmentation and masked modelling share, so that its weights transfer.
+
+    A local encoder's gets two context blocks: a masked cell, or a structure that only its
+    surroundings tell from another, is wider than the stages alone can see across.
+    """
+    return Decoder(
+        encoder.dims,
+        encoder.in_channels,
+        encoder.channels,
+        encoder.strides,
+        out_channels,
+        context=2 if encoder.local else 0,
+    )

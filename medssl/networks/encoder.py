@@ -14,12 +14,14 @@ class Encoder(nn.Module):
         channels: channels of each feature map.
         strides: voxels of the image per voxel of each feature map, ascending. A map's size is
             ceil(image size / stride).
+        local: whether a feature sees its neighbourhood only, so that a decoder must add context.
     """
 
     dims: int
     in_channels: int
     channels: tuple[int, ...]
     strides: tuple[int, ...]
+    local: bool = True
 
     def forward(self, x: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """Feature maps [(B, channels[i], *ceil(spatial / strides[i]))].

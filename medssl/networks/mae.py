@@ -10,8 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from medssl.networks.conv import ConvBlock, visible_at
-from medssl.networks.decoder import Decoder
+from medssl.networks.conv import visible_at
+from medssl.networks.decoder import decoder_for
 from medssl.networks.encoder import Encoder
 from medssl.networks.patches import join_patches
 from medssl.networks.unet import UNetEncoder
@@ -84,18 +84,16 @@ class TokenReconstructor(nn.Module):
 class ConvReconstructor(nn.Module):
     """Sparse masked modelling for convolutions (Tian et al. 2023, "SparK", sec. 3): the encoder
     keeps masked positions empty through every layer, each level's empty positions are filled with
-    that level's mask token, and a U-Net decoder predicts the voxels. Between the two, blocks on the
-    coarsest level carry context into masked cells, which the decoder alone is too shallow to reach.
+    that level's mask token, and a U-Net decoder predicts the voxels.
 
-    `decoder` has the names of the Segmenter's, so that its weights transfer with the encoder's;
-    only `decoder.head` differs in shape.
+    `decoder` is the Segmenter's, so that its weights transfer with the encoder's; only
+    `decoder.head` differs in shape.
 
     Args:
         encoder: a convolutional encoder.
-        context: residual blocks on the coarsest level.
     """
 
-    def __init__(self, encoder: Encoder, context: int = 2) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         if not isinstance(encoder, UNetEncoder):
             raise ValueError("sparse masked modelling needs a convolutional encoder such as unet")
@@ -104,17 +102,7 @@ class ConvReconstructor(nn.Module):
         self.mask_tokens = nn.ParameterList(
             nn.Parameter(0.02 * torch.randn(1, width, *one)) for width in encoder.channels
         )
-        deepest = encoder.channels[-1]
-        self.context = nn.Sequential(
-            *(ConvBlock(encoder.dims, deepest, deepest) for _ in range(context))
-        )
-        self.decoder = Decoder(
-            encoder.dims,
-            encoder.in_channels,
-            encoder.channels,
-            encoder.strides,
-            encoder.in_channels,
-        )
+        self.decoder = decoder_for(encoder, encoder.in_channels)
 
     def forward(self, x: Tensor, mask: Tensor, visible_cells: int | None = None) -> Tensor:
         """Reconstruction (B, C, *spatial).
@@ -134,7 +122,6 @@ class ConvReconstructor(nn.Module):
         for feature, token in zip(features, self.mask_tokens, strict=True):
             seen = visible_at(visible, feature.shape[2:], feature.dtype)
             filled.append(feature + token.to(feature.dtype) * (1.0 - seen))
-        filled[-1] = self.context(filled[-1])
         masked = x * visible_at(visible, x.shape[2:], x.dtype)
         reconstruction: Tensor = self.decoder(filled, masked)
         return reconstruction

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from medssl.networks.decoder import Decoder
+from medssl.networks.decoder import decoder_for
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead
 from medssl.networks.patches import crop_to, pad_to_multiple
@@ -67,9 +67,7 @@ class Segmenter(nn.Module):
     def __init__(self, encoder: Encoder, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.decoder = Decoder(
-            encoder.dims, encoder.in_channels, encoder.channels, encoder.strides, classes
-        )
+        self.decoder = decoder_for(encoder, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, *spatial) of any size -> logits (B, classes, *spatial)."""

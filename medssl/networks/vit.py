@@ -81,6 +81,8 @@ class ViT(Encoder):
         mlp_ratio: hidden width of the MLPs over embed_dim.
     """
 
+    local = False
+
     def __init__(
         self,
         dims: int,

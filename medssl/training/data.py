@@ -53,7 +53,8 @@ class CropSource(Dataset[dict[str, Any]]):
         intensity: the contract whose parameters go along.
         seed: of order and place.
         spacing: mm per axis that crops are resampled to; None keeps every volume's own.
-        foreground: the fraction of crops that are centred on a labelled voxel.
+        foreground: the fraction of crops that are centred on a labelled voxel; its class is drawn
+            first, so that small structures come as often as large ones.
         targets: class of a volume by its id, for classification.
     """
 
@@ -122,9 +123,10 @@ class CropSource(Dataset[dict[str, Any]]):
         if not any(room) or rng.random() >= self._foreground:
             return tuple(free)
         label = volume.label()
-        places = np.argwhere(label[0]) if label is not None else np.empty((0, len(room)))
-        if not len(places):
+        classes = np.unique(label[label > 0]) if label is not None else np.empty(0)
+        if label is None or not len(classes):
             return tuple(free)
+        places = np.argwhere(label[0] == rng.choice(classes))
         centre = places[rng.integers(len(places))]
         return tuple(
             int(np.clip(c - n // 2, 0, r)) for c, n, r in zip(centre, size, room, strict=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -109,8 +109,8 @@ def fit(
     batches = fabric.setup_dataloaders(batches, use_distributed_sampler=False)
     started = time.perf_counter()
     task.train()
-    logs: dict[str, Tensor] = {}
-    for batch in _bar(batches, description, config.steps - done):
+    batch: Any
+    for batch in track(batches, description, total=config.steps - done):
         factor = cosine(done, config.steps, round(config.warmup * config.steps))
         for group in optimiser.param_groups:
             group["lr"] = config.lr * factor
@@ -158,10 +158,6 @@ def _fabric(config: LoopConfig) -> Any:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
     return Fabric(accelerator=device, devices=1, precision=precision)
-
-
-def _bar(batches: Any, description: str, total: int) -> Iterator[Any]:
-    return track(batches, description, total=total)
 
 
 def _numbers(logs: dict[str, Tensor], step: int) -> dict[str, float]:

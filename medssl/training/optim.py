@@ -29,4 +29,4 @@ def adamw(module: nn.Module, lr: float, weight_decay: float, betas: tuple[float,
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return AdamW(groups, lr=lr, betas=betas)
+    return AdamW(groups, lr=lr, betas=betas, fused=True)

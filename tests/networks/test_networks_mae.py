@@ -84,7 +84,9 @@ def test_decoder_weights_transfer_to_the_segmenter_by_name():
         for key, value in target.items()
         if key in pretrained and pretrained[key].shape == value.shape
     }
-    assert set(target) - fits == {"decoder.head.weight", "decoder.head.bias"}
+    head = {"decoder.head.weight", "decoder.head.bias"}
+    assert set(target) - fits == head
+    assert set(pretrained) - fits == head | {f"mask_tokens.{level}" for level in range(3)}
 
 
 def test_both_learn_one_image():

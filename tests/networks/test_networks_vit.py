@@ -79,6 +79,7 @@ def test_positions_made_in_inference_mode_serve_training():
     with torch.inference_mode():
         vit(torch.randn(1, 1, 8, 8))
     vit(torch.randn(1, 1, 8, 8))[0].sum().backward()
+    assert vit.embed.weight.grad is not None
 
 
 @pytest.mark.parametrize("size", [(6, 4), (6, 4, 2)])

@@ -79,6 +79,22 @@ def test_a_study_goes_on_only_under_its_own_configuration(pipeline, tmp_path):
         pipeline.same_study(pipeline.Study(seeds=4), tmp_path)
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_run_measures_the_chosen_subjects_only(pipeline, tmp_path, monkeypatch, split):
+    asked = []
+
+    def finetune(kind, store, folder, settings, **_):
+        asked.append(settings.report)
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text("{}")
+        pd.DataFrame([{"dice": 0.5, "split": split}]).to_csv(folder / "cases.csv", index=False)
+
+    monkeypatch.setattr(pipeline, "finetune", finetune)
+    rows = pipeline.one_run(pipeline.Study(measured=split), tmp_path, None, tmp_path, 1, 0)
+    assert asked == [(split,)]
+    assert rows == [{"labels": 1, "seed": 0, "arm": "scratch", "dice": 0.5}]
+
+
 @pytest.mark.slow
 def test_the_whole_study_on_small_real_settings(pipeline, data_root, tmp_path):
     small = ["seeds=2", "seeds_all=1", "steps_all=2", "labels=[1,0]"]

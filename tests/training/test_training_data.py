@@ -62,6 +62,19 @@ def test_foreground_crops_hold_the_label(store):
     assert all(int(crops[i]["label"].sum()) == 1 for i in range(20))
 
 
+def test_foreground_crops_hold_small_classes_as_often_as_large_ones(tmp_path):
+    label = np.zeros((12, 10, 8))
+    label[:4] = 1
+    label[11, 9, 7] = 2
+    with StoreWriter(tmp_path / "store", StoreInfo(label_names={1: "slab", 2: "spot"})) as writer:
+        image = np.random.default_rng(0).normal(size=(1, 12, 10, 8))
+        writer.add_volume(VolumeRecord("v", "v", "s", "s", "MR"), image, np.eye(4), label)
+        store = writer.finish([LedgerRow("v", Outcome.USED, volume_id="v")], 1)
+    crops = source(store, (3, 3, 3), foreground=1.0)
+    spots = sum(2 in crops[i]["label"] for i in range(200))
+    assert 70 < spots < 130  # by voxels it would be one in 321
+
+
 def test_crops_at_another_spacing_cover_the_same_extent(store):
     crops = source(store, (12, 10, 16), spacing=(1.0, 1.0, 1.0))
     sample = crops[0]
