@@ -98,10 +98,15 @@ CODES: dict[str, Code] = {
     "DICOM_TAG_MISSING": Code(_REJECT, "A DICOM attribute that geometry or pixels need is absent."),
     "DICOM_TAG_INVALID": Code(_REJECT, "A DICOM attribute has a value that cannot be right."),
     "MODALITY_UNSUPPORTED": Code(_REJECT, "This modality or object class is not read yet."),
-    "ENHANCED_UNSUPPORTED": Code(_REJECT, "Enhanced multi-frame DICOM is not read yet."),
-    "MOSAIC_UNSUPPORTED": Code(_REJECT, "Siemens mosaics are not read yet."),
+    "ENHANCED_UNSUPPORTED": Code(_REJECT, "Enhanced multi-frame DICOM is not predicted on yet."),
+    "MOSAIC_UNSUPPORTED": Code(
+        _REJECT, "A mosaic whose layout is not certain; predict takes no mosaics yet."
+    ),
     "COLOUR_UNSUPPORTED": Code(_REJECT, "Colour images are not read yet."),
-    "TIME_SERIES_UNSUPPORTED": Code(_REJECT, "4D series (time, echo, b-value) are not read yet."),
+    "TIME_SERIES_UNSUPPORTED": Code(
+        _REJECT,
+        "Several volumes in one: a 4D NIfTI, slices no tag tells apart, or predict's input.",
+    ),
     "LOCALIZER": Code(_REJECT, "A localizer or scout, not an image to train on."),
     "DERIVED": Code(_REJECT, "A derived or secondary image, not an acquired one."),
     "PIXEL_FORMAT_UNSUPPORTED": Code(_REJECT, "The stored pixel format is not read yet."),

@@ -1,10 +1,12 @@
-"""DICOM files into series: each one correct volume, or one refusal with a code.
+"""DICOM files into volumes: each series is one or several correct volumes, or one refusal.
 
 A series that holds any file medssl cannot use is refused whole, for a volume without that file
-could be wrong. Slices of one series that share SOP Instance UID and content count once.
+could be wrong. Slices of one series that share SOP Instance UID and content count once. Where a
+series holds several volumes (times, echoes, orientations), :mod:`medssl.ingest.split` says which
+slices belong together; one that fails refuses the series.
 
-A single CT or MR slice does not tell its slice spacing and makes no volume. Ingest takes it as a
-2D image (channel, row, column), in the rows and columns it was stored with.
+A single slice does not tell its slice spacing and makes no volume. Ingest takes it as a 2D image
+(channel, row, column), in the rows and columns it was stored with.
 """
 
 from __future__ import annotations
@@ -19,40 +21,47 @@ import numpy.typing as npt
 
 from medssl.errors import MedsslError
 from medssl.ingest.geometry import check_plane, stack
-from medssl.ingest.headers import Refused, SliceHeader, read_header
+from medssl.ingest.headers import Refused, SliceHeader
 from medssl.ingest.jobs import Rejection
-from medssl.ingest.pixels import read_slice
+from medssl.ingest.pixels import SliceReader
+from medssl.ingest.slices import read_slices
+from medssl.ingest.split import Part, split
 
-__all__ = ["DicomSeries", "Rejection", "find_series"]
+__all__ = ["DicomVolume", "Rejection", "find_volumes"]
 
 Array = npt.NDArray[Any]
 
-_ECHO_TOLERANCE_MS = 1e-3
-
 
 @dataclass(frozen=True)
-class DicomSeries:
-    """A series whose headers make one volume. ``series_uid``, ``study_uid`` and ``patient_id``
-    are the real ones.
+class DicomVolume:
+    """Slices whose headers make one volume of a series. ``series_uid``, ``study_uid`` and
+    ``patient_id`` are the real ones.
 
     Attributes:
         headers: its slices in slice order, along the normal of the image plane.
         affine: 4x4 float64, voxel (column, row, slice) to RAS mm; None for a single slice.
+        part: what tells it from the other volumes of its series, "" where there is no other.
         duplicates: further files with the same images.
     """
 
     headers: list[SliceHeader]
     affine: Array | None
+    part: str = ""
     duplicates: list[Path] = field(default_factory=list)
 
     @property
     def files(self) -> list[Path]:
-        """One file per slice, in slice order."""
-        return [header.path for header in self.headers]
+        """Its files, in slice order, each once."""
+        return list(dict.fromkeys(header.path for header in self.headers))
+
+    @property
+    def kind(self) -> str:
+        """How its slices are stored: "classic", "enhanced" or "mosaic"."""
+        return self.headers[0].kind
 
     @property
     def modality(self) -> str:
-        """ "CT" or "MR"."""
+        """ "CT", "MR" or "PT"."""
         return self.headers[0].modality
 
     @property
@@ -75,26 +84,31 @@ class DicomSeries:
         """3, or 2 for a single slice."""
         return 2 if self.affine is None else 3
 
-    def decode(self) -> Array:
+    def decode(self, reader: SliceReader | None = None) -> Array:
         """Read the voxels.
+
+        Args:
+            reader: one for all volumes of a file, so that it is read once.
 
         Returns:
             (1, x, y, z) on the grid of :attr:`affine`, x along the columns and y along the rows;
-            (1, row, column) for a single slice. CT in HU, MR in arbitrary units.
+            (1, row, column) for a single slice. CT in HU, MR in arbitrary units, PT in the units
+            of its series.
 
         Raises:
-            MedsslError: as :func:`medssl.ingest.pixels.read_slice`.
+            MedsslError: as :meth:`medssl.ingest.pixels.SliceReader.read`.
         """
+        reader = reader or SliceReader()
         if self.affine is None:
-            return read_slice(self.headers[0])[None]
+            return reader.read(self.headers[0])[None]
         # Slice-wise types can differ (one slice may rescale by 1); numpy finds the common one.
-        return np.stack([read_slice(header).T for header in self.headers], axis=-1)[None]
+        return np.stack([reader.read(header).T for header in self.headers], axis=-1)[None]
 
 
-def find_series(
+def find_volumes(
     files: Iterable[Path], *, single_slices: bool = False
-) -> tuple[list[DicomSeries], list[Rejection]]:
-    """Group DICOM files by SeriesInstanceUID and check that each series is one volume.
+) -> tuple[list[DicomVolume], list[Rejection]]:
+    """Group DICOM files by SeriesInstanceUID and find the volumes of each series.
 
     Args:
         files: DICOM files in any order; folders are not entered.
@@ -102,59 +116,71 @@ def find_series(
             SPACING_UNKNOWN.
 
     Returns:
-        the series, by first file, and the rejections. Every file is in exactly one of them.
+        the volumes, by first file of their series, those of one series next to each other; and the
+        rejections. Every file is in a volume (in several, where it holds several) or in a
+        rejection.
     """
     groups: dict[str, list[SliceHeader | Refused]] = {}
     rejections: list[Rejection] = []
     for path in sorted(files):
-        header = read_header(path)
-        if header.series_uid:
-            groups.setdefault(header.series_uid, []).append(header)
-        elif isinstance(header, Refused):
-            rejections.append(Rejection([path], header.code, header.detail))
-    series: list[DicomSeries] = []
+        found = read_slices(path)
+        if isinstance(found, Refused):
+            if found.series_uid:
+                groups.setdefault(found.series_uid, []).append(found)
+            else:
+                rejections.append(Rejection([path], found.code, found.detail))
+        else:
+            groups.setdefault(found[0].series_uid, []).extend(found)
+    volumes: list[DicomVolume] = []
     for group in groups.values():
         try:
-            series.append(_as_series(group, single_slices))
+            volumes += _volumes(group, single_slices)
         except MedsslError as error:
-            rejections.append(Rejection([h.path for h in group], error.code, error.what))
-    return series, rejections
+            paths = list(dict.fromkeys(header.path for header in group))
+            rejections.append(Rejection(paths, error.code, error.what))
+    return volumes, rejections
 
 
-def _as_series(group: Sequence[SliceHeader | Refused], single_slices: bool) -> DicomSeries:
+def _volumes(group: Sequence[SliceHeader | Refused], single_slices: bool) -> list[DicomVolume]:
     refused = [header for header in group if isinstance(header, Refused)]
     if refused:
-        first = refused[0]
-        count = f" ({len(refused)} of {len(group)} files)" if len(refused) < len(group) else ""
+        first, files = refused[0], len({header.path for header in group})
+        count = f" ({len(refused)} of {files} files)" if len(refused) < files else ""
         raise MedsslError(first.code, first.detail + count)
-    headers, duplicates = _without_duplicates([h for h in group if isinstance(h, SliceHeader)])
+    headers, copies = _without_duplicates([h for h in group if isinstance(h, SliceHeader)])
     _check_consistent(headers)
     if len(headers) == 1 and single_slices:
         check_plane([headers[0].pose])
-        return DicomSeries(headers, None, duplicates)
-    first_header = headers[0]
-    placed = stack(
-        [header.pose for header in headers],
-        first_header.declared_spacing,
-        first_header.thickness,
-    )
-    return DicomSeries([headers[i] for i in placed.order], placed.affine, duplicates)
+        return [DicomVolume(headers, None, duplicates=[path for _, path in copies])]
+    return [_volume(part, copies) for part in split(headers)]
+
+
+def _volume(part: Part, copies: Sequence[tuple[SliceHeader, Path]]) -> DicomVolume:
+    first = part.headers[0]
+    poses = [header.pose for header in part.headers]
+    placed = stack(poses, first.declared_spacing, first.thickness)
+    if len({dict(header.marks).get("echo_time") for header in part.headers}) > 1:
+        raise MedsslError("SERIES_MIXED", "The slices of one volume have several echo times")
+    own = {header.path for header in part.headers}
+    duplicates = dict.fromkeys(path for header, path in copies if header.path in own)
+    ordered = [part.headers[i] for i in placed.order]
+    return DicomVolume(ordered, placed.affine, part.name, list(duplicates))
 
 
 def _without_duplicates(
     headers: Sequence[SliceHeader],
-) -> tuple[list[SliceHeader], list[Path]]:
-    """Keep one file per SOPInstanceUID; the others must hold the same image."""
-    kept: dict[str, SliceHeader] = {}
-    duplicates: list[Path] = []
+) -> tuple[list[SliceHeader], list[tuple[SliceHeader, Path]]]:
+    """Keep one slice per SOPInstanceUID, frame and tile; the others must hold the same image."""
+    kept: dict[tuple[object, ...], SliceHeader] = {}
+    copies: list[tuple[SliceHeader, Path]] = []
     for header in headers:
-        first = kept.setdefault(header.sop_uid, header)
+        first = kept.setdefault((header.sop_uid, header.frame, header.tile), header)
         if first is header:
             continue
         if not _same_image(first, header):
             raise MedsslError("DUPLICATE_CONFLICT", "Two different images have one UID")
-        duplicates.append(header.path)
-    return list(kept.values()), duplicates
+        copies.append((first, header.path))
+    return list(kept.values()), copies
 
 
 def _same_image(one: SliceHeader, two: SliceHeader) -> bool:
@@ -162,7 +188,7 @@ def _same_image(one: SliceHeader, two: SliceHeader) -> bool:
         return False
     if one.path.read_bytes() == two.path.read_bytes():
         return True
-    return np.array_equal(read_slice(one), read_slice(two))
+    return np.array_equal(SliceReader().read(one), SliceReader().read(two))
 
 
 def _check_consistent(headers: Sequence[SliceHeader]) -> None:
@@ -171,9 +197,7 @@ def _check_consistent(headers: Sequence[SliceHeader]) -> None:
         "studies": {header.study_uid for header in headers},
         "frames of reference": {header.frame_uid for header in headers},
         "modalities": {header.modality for header in headers},
+        "kinds of file": {header.kind for header in headers},
     }.items():
         if len(values) > 1:
             raise MedsslError("SERIES_MIXED", f"One series UID covers {len(values)} {what}")
-    echoes = sorted(header.echo_time or 0.0 for header in headers)
-    if echoes[-1] - echoes[0] > _ECHO_TOLERANCE_MS:
-        raise MedsslError("TIME_SERIES_UNSUPPORTED", "The slices have several echo times")

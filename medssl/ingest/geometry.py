@@ -137,16 +137,37 @@ def check_plane(poses: Sequence[SlicePose]) -> None:
         raise MedsslError("ORIENTATION_MIXED", "The slices differ in orientation")
 
 
+def places(poses: Sequence[SlicePose]) -> list[int]:
+    """Which position along the normal each slice has: 0 for the lowest, equal for slices that lie
+    within :data:`SAME_POSITION_MM` of the next.
+
+    Args:
+        poses: one or more that :func:`check_plane` accepts.
+    """
+    orientation = np.asarray(poses[0].orientation, dtype=np.float64)
+    normal = np.cross(orientation[:3], orientation[3:])
+    heights = np.array([pose.position for pose in poses], dtype=np.float64) @ normal
+    order = np.argsort(heights, kind="stable")
+    result = np.empty(len(poses), dtype=np.int64)
+    result[order] = _numbered(heights[order])
+    return [int(place) for place in result]
+
+
+def _numbered(heights: Array) -> Array:
+    """Ascending heights -> 0, 1, ... by position."""
+    return np.concatenate([[0], np.cumsum(np.diff(heights) > SAME_POSITION_MM)])
+
+
 def _check_repeats(heights: Array) -> None:
     """``heights`` ascending: every position once, or a refusal that says which kind of repeat."""
-    places = np.concatenate([[0], np.cumsum(np.diff(heights) > SAME_POSITION_MM)])
-    counts = Counter(places.tolist())
+    counts = Counter(_numbered(heights).tolist())
     if max(counts.values()) == 1:
         return
     if len(set(counts.values())) == 1:
         times = next(iter(counts.values()))
         raise MedsslError(
-            "TIME_SERIES_UNSUPPORTED", f"Each of {len(counts)} positions is there {times} times"
+            "TIME_SERIES_UNSUPPORTED",
+            f"{len(counts)} positions are there {times} times and no tag tells volumes apart",
         )
     doubled = sum(count > 1 for count in counts.values())
     raise MedsslError("SLICE_DUPLICATE", f"{doubled} of {len(counts)} positions are there again")

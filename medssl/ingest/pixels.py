@@ -1,8 +1,10 @@
-"""Stored pixels of one DICOM slice, as the values they stand for."""
+"""Stored pixels of DICOM slices, as the values they stand for."""
 
 from __future__ import annotations
 
+import math
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,31 +19,46 @@ from medssl.ingest.headers import SliceHeader
 Array = npt.NDArray[Any]
 
 
-def read_slice(header: SliceHeader) -> Array:
-    """Decode one slice.
+class SliceReader:
+    """Decodes slices. It keeps the pixels of the file last read, so that a file of many slices is
+    read once when they are asked for one after the other."""
 
-    ``stored * Rescale Slope + Rescale Intercept`` (DICOM PS3.3 C.11.1.1.2). MONOCHROME1 only says
-    that low values are shown bright (PS3.3 C.7.6.3.1.2); the values keep their meaning, so they
-    are not inverted.
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._pictures: Array = np.empty((0, 0, 0))
 
-    Returns:
-        (row, column): an integer type where slope and intercept are whole numbers, else float32.
+    def read(self, header: SliceHeader) -> Array:
+        """Decode one slice.
 
-    Raises:
-        MedsslError: FILE_UNREADABLE, FILE_TRUNCATED, DECODER_MISSING, DECODE_FAILED,
-            PIXEL_FORMAT_UNSUPPORTED.
-    """
-    stored = _true_values(_decode(header), header.bits_stored, header.signed)
-    slope, intercept = header.slope, header.intercept
-    if slope == 1 and intercept == 0:
-        return stored
-    if float(slope).is_integer() and float(intercept).is_integer():
-        small = header.bits_stored <= 16 and abs(slope) < 2**14 and abs(intercept) < 2**30
-        return stored.astype(np.int32 if small else np.int64) * int(slope) + int(intercept)
-    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+        ``stored * Rescale Slope + Rescale Intercept`` (DICOM PS3.3 C.11.1.1.2). MONOCHROME1 only
+        says that low values are shown bright (PS3.3 C.7.6.3.1.2); the values keep their meaning,
+        so they are not inverted.
+
+        Returns:
+            (row, column): an integer type where slope and intercept are whole numbers, else
+            float32.
+
+        Raises:
+            MedsslError: FILE_UNREADABLE, FILE_TRUNCATED, DECODER_MISSING, DECODE_FAILED,
+                PIXEL_FORMAT_UNSUPPORTED.
+        """
+        if header.path != self._path:
+            self._pictures, self._path = _decode(header), header.path
+        row, column = header.tile
+        rows, columns = header.pose.shape
+        tile = self._pictures[header.frame, row : row + rows, column : column + columns]
+        stored = _true_values(tile, header.bits_stored, header.signed)
+        slope, intercept = header.slope, header.intercept
+        if slope == 1 and intercept == 0:
+            return stored
+        if float(slope).is_integer() and float(intercept).is_integer():
+            small = header.bits_stored <= 16 and abs(slope) < 2**14 and abs(intercept) < 2**30
+            return stored.astype(np.int32 if small else np.int64) * int(slope) + int(intercept)
+        return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
 
 
 def _decode(header: SliceHeader) -> Array:
+    """All pictures of the slice's file: (frame, row, column)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they can quote values
         try:
@@ -65,9 +82,10 @@ def _decode(header: SliceHeader) -> Array:
         # A damaged stream makes the decoders raise whatever they like.
         except Exception as error:
             raise MedsslError("DECODE_FAILED", f"Pixels: {type(error).__name__}") from None
-    if array.shape != header.pose.shape:
+    expected = (header.frames, *header.picture)
+    if array.shape != (expected if header.frames > 1 else expected[1:]):
         raise MedsslError("DECODE_FAILED", "The pixels do not have the shape the header states")
-    return array
+    return array.reshape(expected)
 
 
 def _need_decoder(syntax: UID) -> None:
@@ -84,8 +102,7 @@ def _need_decoder(syntax: UID) -> None:
 
 def _need_length(data: pydicom.Dataset, header: SliceHeader) -> None:
     """Uncompressed pixels are exactly as long as the header says, even-padded."""
-    rows, columns = header.pose.shape
-    expected = rows * columns * (int(data.BitsAllocated) // 8)
+    expected = header.frames * math.prod(header.picture) * (int(data.BitsAllocated) // 8)
     length = len(data.PixelData)
     if length < expected:
         raise MedsslError("FILE_TRUNCATED", f"{length} of {expected} bytes of pixels are there")
@@ -100,8 +117,8 @@ def _need_clean_high_bits(data: pydicom.Dataset, header: SliceHeader, little: bo
     sign are unmistakable, anything else could as well be a value wider than the header says.
     """
     kind = np.dtype(f"{'<' if little else '>'}u{int(data.BitsAllocated) // 8}")
-    rows, columns = header.pose.shape
-    stored = np.frombuffer(data.PixelData, kind, count=rows * columns).astype(np.int64)
+    count = header.frames * math.prod(header.picture)
+    stored = np.frombuffer(data.PixelData, kind, count=count).astype(np.int64)
     high = stored >> header.bits_stored
     if not high.any():
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import MedsslError
-from medssl.ingest.dicom import DicomSeries, find_series
+from medssl.ingest.dicom import DicomVolume, find_volumes
 from medssl.ingest.images import SPLIT_FOLDERS, read_medmnist, read_png
 from medssl.ingest.jobs import Job, Made, Rejection, content_hash
 from medssl.ingest.nifti import read_nifti, same_grid
+from medssl.ingest.pixels import SliceReader
 from medssl.ingest.pseudonym import Pseudonymizer
 from medssl.ingest.scan import Found, Kind
 from medssl.ingest.tables import Row, Tables
@@ -59,16 +60,36 @@ def plan(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Reje
 
 def _dicom(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
     relative = {item.path: item.relative for item in found if item.kind is Kind.DICOM}
-    series, rejections = find_series(relative, single_slices=True)
+    volumes, rejections = find_volumes(relative, single_slices=True)
     jobs = []
-    for one in series:
+    for together in _sharing_files(volumes):
+        files = _each_once(path for volume in together for path in volume.files)
+        copies = _each_once(path for volume in together for path in volume.duplicates)
         rows = [
             row
-            for path in [*one.files, *one.duplicates]
+            for path in [*files, *copies]
             if (row := _row(relative[path], context.tables)) is not None
         ]
-        jobs.append(Job(one.files, partial(_make_dicom, one, rows, context), one.duplicates))
+        jobs.append(Job(files, partial(_make_dicom, together, rows, context), copies))
     return jobs, rejections
+
+
+def _sharing_files(volumes: Sequence[DicomVolume]) -> list[list[DicomVolume]]:
+    """Volumes next to each other that are read from the same files, together."""
+    groups: list[list[DicomVolume]] = []
+    known: set[Path] = set()
+    for volume in volumes:
+        if groups and known & set(volume.files):
+            groups[-1].append(volume)
+        else:
+            groups.append([volume])
+            known = set()
+        known.update(volume.files)
+    return groups
+
+
+def _each_once(paths: Iterable[Path]) -> list[Path]:
+    return list(dict.fromkeys(paths))
 
 
 def _row(relative: str, tables: Tables) -> Row | None:
@@ -76,8 +97,10 @@ def _row(relative: str, tables: Tables) -> Row | None:
     return None if dataset is None else dataset.rows.get(relative)
 
 
-def _make_dicom(series: DicomSeries, rows: Sequence[Row], context: Context) -> Iterator[Made]:
-    if not series.patient_id:
+def _make_dicom(
+    volumes: Sequence[DicomVolume], rows: Sequence[Row], context: Context
+) -> Iterator[Made]:
+    if not volumes[0].patient_id:
         raise MedsslError("SUBJECT_UNKNOWN", "The series has no Patient ID")
     labels: dict[str, LabelValue] = {}
     splits = {row.split for row in rows} or {""}
@@ -86,19 +109,24 @@ def _make_dicom(series: DicomSeries, rows: Sequence[Row], context: Context) -> I
             raise MedsslError("DUPLICATE_CONFLICT", "A table gives one series two labels")
     if len(splits) > 1:
         raise MedsslError("DUPLICATE_CONFLICT", "A table puts one series in two splits")
-    array = series.decode()
-    names = context.names
-    record = VolumeRecord(
-        volume_id=names.volume(series.series_uid),
-        subject_id=names.subject(series.patient_id),
-        study_id=names.study(series.study_uid),
-        series_id=names.series(series.series_uid),
-        modality=series.modality,
-        split=splits.pop(),
-        labels=labels,
-        source="dicom",
-    )
-    yield Made(record, array, series.affine, content_hash(array, series.affine))
+    split, names, reader = splits.pop(), context.names, SliceReader()
+    for volume in volumes:
+        array = volume.decode(reader)
+        # Two times of one series may hold the same voxels and are still two volumes.
+        key = f"{volume.series_uid} {volume.part}" if volume.part else volume.series_uid
+        record = VolumeRecord(
+            volume_id=names.volume(key),
+            subject_id=names.subject(volume.patient_id),
+            study_id=names.study(volume.study_uid),
+            series_id=names.series(volume.series_uid),
+            modality=volume.modality,
+            split=split,
+            labels=labels,
+            source="dicom",
+            part=volume.part,
+        )
+        content = content_hash(array, volume.affine) + volume.part
+        yield Made(record, array, volume.affine, content)
 
 
 def _images(

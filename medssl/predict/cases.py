@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,15 +14,23 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import MedsslError
-from medssl.ingest.dicom import DicomSeries, find_series
-from medssl.ingest.headers import read_header
+from medssl.ingest.dicom import DicomVolume, find_volumes
+from medssl.ingest.headers import Refused
 from medssl.ingest.images import read_png
 from medssl.ingest.nifti import read_nifti
 from medssl.ingest.plan import LABEL_FOLDERS
 from medssl.ingest.pseudonym import Pseudonymizer
 from medssl.ingest.scan import Found, Kind
+from medssl.ingest.slices import read_slices
 from medssl.predict.nifti import nifti_grid
 from medssl.predict.verify import LPS_TO_RAS, plane_affine
+
+# Series that ingest reads and a DICOM SEG cannot refer to yet.
+_UNPREDICTED = {
+    "enhanced": "ENHANCED_UNSUPPORTED",
+    "mosaic": "MOSAIC_UNSUPPORTED",
+    "several": "TIME_SERIES_UNSUPPORTED",
+}
 
 
 @dataclass(frozen=True)
@@ -122,26 +131,32 @@ def _find_dicom(
     found: Sequence[Found], names: Pseudonymizer, two_dimensional: bool, finding: Finding
 ) -> None:
     relative = {item.path: item.relative for item in found if item.kind is Kind.DICOM}
-    series, rejections = find_series(relative, single_slices=two_dimensional)
-    for one in series:
-        case_id = names.series(one.series_uid)
-        load = partial(_load_dicom, one)
-        finding.cases.append(Case(case_id, "dicom", one.modality, one.files, load))
+    volumes, rejections = find_volumes(relative, single_slices=two_dimensional)
+    for uid, several in groupby(volumes, key=lambda volume: volume.series_uid):
+        case_id, (one, *others) = names.series(uid), list(several)
+        code = _UNPREDICTED.get("several" if others else one.kind)
+        if code is None:
+            load = partial(_load_dicom, one)
+            finding.cases.append(Case(case_id, "dicom", one.modality, one.files, load))
+        else:
+            files = list(dict.fromkeys(path for v in (one, *others) for path in v.files))
+            text = "Such a series is not predicted on yet"
+            finding.refusals.append(Refusal(case_id, "dicom", files, code, text))
     for rejection in rejections:
-        first = rejection.files[0]
-        uid = read_header(first).series_uid
-        case_id = names.series(uid) if uid else names.path(relative[first])
+        first = read_slices(rejection.files[0])
+        uid = first.series_uid if isinstance(first, Refused) else first[0].series_uid
+        case_id = names.series(uid) if uid else names.path(relative[rejection.files[0]])
         finding.refusals.append(
             Refusal(case_id, "dicom", rejection.files, rejection.code, rejection.detail)
         )
 
 
-def _load_dicom(series: DicomSeries) -> Image:
-    array = series.decode()
-    if series.affine is not None:
-        sides = np.linalg.norm(series.affine[:3, :3], axis=0)
-        return Image(array, series.affine, tuple(float(side) for side in sides))
-    pose = series.headers[0].pose
+def _load_dicom(volume: DicomVolume) -> Image:
+    array = volume.decode()
+    if volume.affine is not None:
+        sides = np.linalg.norm(volume.affine[:3, :3], axis=0)
+        return Image(array, volume.affine, tuple(float(side) for side in sides))
+    pose = volume.headers[0].pose
     rows, columns = (float(value) for value in pose.pixel_spacing)
     plane = plane_affine(pose.position, pose.orientation, pose.pixel_spacing)
     return Image(array, LPS_TO_RAS @ plane, (rows, columns))

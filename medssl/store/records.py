@@ -42,7 +42,8 @@ class VolumeRecord:
 
     ``modality`` is the DICOM code ("CT", "MR", "CR", ...; "OT" where unknown); ``split`` is
     "train", "validation", "test" or ""; ``labels`` become the columns ``label:NAME``; ``defects``
-    are the codes that were accepted on request; ``source`` is the kind of file it came from.
+    are the codes that were accepted on request; ``source`` is the kind of file it came from;
+    ``part`` tells it from the other volumes of its series ("temporal_position=3/151").
     """
 
     volume_id: str
@@ -54,6 +55,7 @@ class VolumeRecord:
     labels: dict[str, LabelValue] = field(default_factory=dict)
     defects: list[str] = field(default_factory=list)
     source: str = "nifti"
+    part: str = ""
 
 
 class StoreInfo(StrictModel):

@@ -12,18 +12,18 @@ from scipy.spatial.transform import Rotation
 
 from medssl.errors import MedsslError
 from medssl.ingest import pixels
-from medssl.ingest.dicom import find_series
+from medssl.ingest.dicom import find_volumes
 
 
 def only(files, **options):
-    series, rejections = find_series(files, **options)
+    series, rejections = find_volumes(files, **options)
     assert rejections == []
     assert len(series) == 1
     return series[0]
 
 
 def rejected(files):
-    series, rejections = find_series(files)
+    series, rejections = find_volumes(files)
     assert series == []
     assert len(rejections) == 1
     assert sorted(rejections[0].files) == sorted(files)
@@ -165,13 +165,13 @@ def test_single_slice_is_refused_or_two_dimensional(tmp_path, write_stack):
 @pytest.mark.parametrize(
     ("tags", "code"),
     [
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4.1"}, "ENHANCED_UNSUPPORTED"),
-        ({"NumberOfFrames": 3}, "ENHANCED_UNSUPPORTED"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4.1"}, "DICOM_TAG_MISSING"),
+        ({"NumberOfFrames": 3}, "MODALITY_UNSUPPORTED"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "MOSAIC_UNSUPPORTED"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "COLOUR_UNSUPPORTED"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "COLOUR_UNSUPPORTED"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "DERIVED"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.128"}, "MODALITY_UNSUPPORTED"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.128"}, "DICOM_TAG_MISSING"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "LOCALIZER"),
         ({"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, "DERIVED"),
         ({"GantryDetectorTilt": "12"}, "GANTRY_TILT"),
@@ -210,7 +210,7 @@ def test_ct_without_rescale_is_refused(tmp_path, make_slice):
     [
         ({"PatientID": "P2"}, "SERIES_MIXED"),
         ({"FrameOfReferenceUID": "1.2.10"}, "SERIES_MIXED"),
-        ({"EchoTime": "90"}, "TIME_SERIES_UNSUPPORTED"),
+        ({"EchoTime": "90"}, "SERIES_MIXED"),
         ({"Columns": 2}, "SHAPE_MIXED"),
     ],
 )
@@ -227,7 +227,7 @@ def test_several_series_in_one_folder_are_told_apart(tmp_path, write_stack):
     bad = write_stack(tmp_path / "b", series="1.2", heights=[0, 2, 2, 4])
     junk = tmp_path / "junk"
     junk.write_bytes(bytes(128) + b"DICM" + b"\x00" * 40)
-    series, rejections = find_series([*bad, junk, *good])
+    series, rejections = find_volumes([*bad, junk, *good])
     assert [s.files for s in series] == [good]
     assert {r.code for r in rejections} == {"SLICE_DUPLICATE", "FILE_UNREADABLE"}
     accounted = [f for s in series for f in s.files] + [f for r in rejections for f in r.files]
@@ -259,7 +259,7 @@ def test_the_same_image_in_another_transfer_syntax_is_a_duplicate(tmp_path, writ
 def test_truncated_file_is_refused_when_decoded(tmp_path, write_stack):
     files = write_stack(tmp_path)
     files[2].write_bytes(files[2].read_bytes()[:-5])
-    series, rejections = find_series(files)
+    series, rejections = find_volumes(files)
     if series:
         with pytest.raises(MedsslError) as caught:
             series[0].decode()
@@ -298,7 +298,7 @@ def test_no_rejection_quotes_an_identifier(tmp_path, write_stack, recwarn):
         data.ImagePositionPatient = None
         data.PatientID = f"Jane{index}"
 
-    _, rejections = find_series(write_stack(tmp_path, change=change))
+    _, rejections = find_volumes(write_stack(tmp_path, change=change))
     assert rejections
     assert all("Jane" not in r.detail for r in rejections)
     assert len(recwarn) == 0
@@ -308,7 +308,7 @@ def test_dicomdir_is_no_image(tmp_path, make_slice):
     data = make_slice(np.zeros((2, 2), np.uint16))
     data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
     data.save_as(tmp_path / "DICOMDIR")
-    _, (rejection,) = find_series([tmp_path / "DICOMDIR"])
+    _, (rejection,) = find_volumes([tmp_path / "DICOMDIR"])
     assert rejection.code == "NOT_AN_IMAGE"
 
 

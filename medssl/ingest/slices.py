@@ -1,0 +1,92 @@
+"""The slices of one DICOM file: one, or a frame each, or a tile each."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from medssl.errors import MedsslError
+from medssl.ingest.enhanced import enhanced_slices
+from medssl.ingest.headers import (
+    ENHANCED,
+    MARKS,
+    Refused,
+    SliceHeader,
+    classic_slice,
+    refuse_kind,
+    refuse_pixels,
+)
+from medssl.ingest.mosaic import MOSAIC_TAGS, is_mosaic, mosaic_slices
+from medssl.ingest.tags import text
+
+_KEYWORDS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "PatientID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "InstanceNumber",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelSpacing",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "ModalityLUTSequence",
+    "GantryDetectorTilt",
+    "DimensionIndexSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+_TAGS: list[Any] = [*_KEYWORDS, *MARKS.values(), *MOSAIC_TAGS]
+
+
+def read_slices(path: Path) -> list[SliceHeader] | Refused:
+    """Read one file's header, up to the pixels. Never raises for what a file holds.
+
+    Returns:
+        its slices in the order of its frames or tiles, one or more.
+    """
+    series_uid = ""
+    try:
+        # pydicom's warnings quote values, and values can be a patient's.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = _open(path)
+            series_uid = text(data, "SeriesInstanceUID")
+            refuse_kind(data)
+            refuse_pixels(data)
+            if text(data, "SOPClassUID") in ENHANCED:
+                return enhanced_slices(path, data)
+            if is_mosaic(data):
+                return mosaic_slices(path, data)
+            return [classic_slice(path, data)]
+    except MedsslError as error:
+        return Refused(path, series_uid, error.code, error.what)
+
+
+def _open(path: Path) -> pydicom.Dataset:
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+    except (InvalidDicomError, OSError, EOFError) as error:
+        raise MedsslError("FILE_UNREADABLE", f"Not readable: {type(error).__name__}") from None
+    # A hostile or broken header can raise anything inside pydicom; it is that file's rejection.
+    except Exception as error:
+        raise MedsslError("FILE_UNREADABLE", f"Not parsable: {type(error).__name__}") from None

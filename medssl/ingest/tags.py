@@ -1,0 +1,114 @@
+"""Values of DICOM tags, or a refusal that names the tag and never quotes its value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydicom
+from pydicom.multival import MultiValue
+
+from medssl.errors import MedsslError
+
+Key = str | int
+"""A keyword of the standard, or group * 65536 + element."""
+
+
+def value(data: pydicom.Dataset, key: Key) -> Any:
+    """What the tag holds, None where it is absent.
+
+    Raises:
+        MedsslError: DICOM_TAG_INVALID where it cannot be read.
+    """
+    try:
+        if key not in data:
+            return None
+        return data[key].value
+    # pydicom converts a value when it is first asked for, and quotes it in what it raises.
+    except Exception:
+        raise MedsslError("DICOM_TAG_INVALID", f"{_name(key)} cannot be read") from None
+
+
+def text(data: pydicom.Dataset, key: Key) -> str:
+    """The value as text, "" where it is absent."""
+    found = value(data, key)
+    return "" if found is None else str(found).strip(" \0")
+
+
+def words(data: pydicom.Dataset, key: Key) -> list[str]:
+    """The values of a code string, in capitals."""
+    found = value(data, key)
+    values = [found] if isinstance(found, str) else (found or [])
+    return [str(word).strip().upper() for word in values]
+
+
+def joined(data: pydicom.Dataset, key: Key) -> str:
+    """The values as one text, "" where it is absent; equal texts mean equal values."""
+    found = value(data, key)
+    if found is None or isinstance(found, str):
+        return (found or "").strip(" \0")
+    if isinstance(found, MultiValue | list | tuple):
+        return "\\".join(str(part).strip() for part in found)
+    return str(found)
+
+
+def number(data: pydicom.Dataset, key: Key) -> float | None:
+    """One number, None where it is absent or empty.
+
+    Raises:
+        MedsslError: DICOM_TAG_INVALID where it is something else.
+    """
+    found = value(data, key)
+    if found is None or found == "":
+        return None
+    try:
+        return float(found)
+    except (TypeError, ValueError):
+        raise MedsslError("DICOM_TAG_INVALID", f"{_name(key)} is not one number") from None
+
+
+def required(data: pydicom.Dataset, key: Key) -> float:
+    """One number.
+
+    Raises:
+        MedsslError: DICOM_TAG_MISSING, DICOM_TAG_INVALID.
+    """
+    found = number(data, key)
+    if found is None:
+        raise MedsslError("DICOM_TAG_MISSING", f"{_name(key)} is absent")
+    return found
+
+
+def numbers(data: pydicom.Dataset, key: Key, count: int) -> tuple[float, ...]:
+    """So many numbers.
+
+    Raises:
+        MedsslError: DICOM_TAG_MISSING, DICOM_TAG_INVALID.
+    """
+    found = value(data, key)
+    if found is None or found == "":
+        raise MedsslError("DICOM_TAG_MISSING", f"{_name(key)} is absent")
+    try:
+        result = tuple(float(v) for v in found)
+    except (TypeError, ValueError):
+        raise MedsslError("DICOM_TAG_INVALID", f"{_name(key)} does not hold numbers") from None
+    if len(result) != count:
+        raise MedsslError("DICOM_TAG_INVALID", f"{_name(key)} does not hold {count} numbers")
+    return result
+
+
+def items(data: pydicom.Dataset, key: Key) -> list[pydicom.Dataset]:
+    """The items of a sequence, none where it is absent.
+
+    Raises:
+        MedsslError: DICOM_TAG_INVALID where it is no sequence.
+    """
+    found = value(data, key)
+    if found is None:
+        return []
+    if not isinstance(found, pydicom.Sequence):
+        raise MedsslError("DICOM_TAG_INVALID", f"{_name(key)} is not a sequence")
+    return list(found)
+
+
+def _name(key: Key) -> str:
+    return key if isinstance(key, str) else f"({key >> 16:04x},{key & 0xFFFF:04x})"
