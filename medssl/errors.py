@@ -59,6 +59,7 @@ CODES: dict[str, Code] = {
     "RESUME_MISMATCH": Code(_USAGE, "The run to resume was made with another configuration."),
     "DEVICE_MISSING": Code(_USAGE, "The device asked for is not on this machine."),
     "RESOURCE_MISSING": Code(_USAGE, "A file that comes with medssl was not found."),
+    "CODE_NOT_ALLOWABLE": Code(_USAGE, "No such defect can be accepted with --allow."),
     "RESULTS_INVALID": Code(_USAGE, "The folder is not a results folder of medssl predict."),
     "VERDICT_INVALID": Code(_USAGE, "A verdict lacks a reviewer's name or a known decision."),
     "VERDICTS_UNAVAILABLE": Code(_USAGE, "The verdicts database cannot be opened or written."),
@@ -107,11 +108,20 @@ CODES: dict[str, Code] = {
         _REJECT,
         "Several volumes in one: a 4D NIfTI, slices no tag tells apart, or predict's input.",
     ),
-    "LOCALIZER": Code(_REJECT, "A localizer or scout, not an image to train on."),
-    "DERIVED": Code(_REJECT, "A derived or secondary image, not an acquired one."),
+    "LOCALIZER": Code(_REJECT, "A localizer or scout, not one to train on; can be allowed."),
+    "DERIVED": Code(_REJECT, "A derived image, not an acquired one; projections can be allowed."),
+    "PIXELS_TOO_LARGE": Code(
+        _REJECT, "The header asks for more pixels than the compressed data can plausibly hold."
+    ),
     "PIXEL_FORMAT_UNSUPPORTED": Code(_REJECT, "The stored pixel format is not read yet."),
     "SLICE_MISSING": Code(_REJECT, "A slice is missing between two others."),
     "SLICE_DUPLICATE": Code(_REJECT, "Two slices lie at the same position."),
+    "SLICES_FEWER_THAN_STATED": Code(
+        _REJECT, "The header states more slices than are there; can be allowed."
+    ),
+    "SLICES_FEWER_THAN_SIBLING": Code(
+        _REJECT, "Another series of the study has the same slices and more; can be allowed."
+    ),
     "SPACING_UNEVEN": Code(_REJECT, "The distance between slices is not constant."),
     "SPACING_INVALID": Code(_REJECT, "A pixel or slice spacing is zero, negative or not a number."),
     "SPACING_UNKNOWN": Code(_REJECT, "The slice spacing cannot be known from the files."),

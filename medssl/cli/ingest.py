@@ -28,6 +28,12 @@ def ingest(
     class_folders: Annotated[
         bool, typer.Option("--class-folders", help="Take a PNG's folder for its class.")
     ] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CODE", help="Accept a defect by its code; may be given several times."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Read DICOM, NIfTI, PNG or MedMNIST files into a new store.
@@ -40,6 +46,7 @@ def ingest(
     Example:
       medssl ingest scans/ store/
       medssl ingest hippocampus/ store/ --modality MR --label-name 1=anterior
+      medssl ingest scans/ store/ --allow SLICES_FEWER_THAN_STATED
     """
     from medssl.ingest.run import ingest as run
 
@@ -51,6 +58,7 @@ def ingest(
         label_names=names,
         modality=modality,
         class_folders=class_folders,
+        allow=allow or (),
     )
     if as_json:
         import json

@@ -11,7 +11,7 @@ A single slice does not tell its slice spacing and makes no volume. Ingest takes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import MedsslError
+from medssl.ingest.completeness import check_stated, is_part_of
 from medssl.ingest.geometry import check_plane, stack
 from medssl.ingest.headers import Refused, SliceHeader
 from medssl.ingest.jobs import Rejection
@@ -27,9 +28,14 @@ from medssl.ingest.pixels import SliceReader
 from medssl.ingest.slices import read_slices
 from medssl.ingest.split import Part, split
 
-__all__ = ["DicomVolume", "Rejection", "find_volumes"]
+__all__ = ["ALLOWABLE", "DicomVolume", "Rejection", "find_volumes"]
 
 Array = npt.NDArray[Any]
+
+ALLOWABLE = frozenset(
+    {"LOCALIZER", "DERIVED", "SLICES_FEWER_THAN_STATED", "SLICES_FEWER_THAN_SIBLING"}
+)
+"""Defects of which a correct volume can still be made, if the user says so."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,14 @@ class DicomVolume:
         affine: 4x4 float64, voxel (column, row, slice) to RAS mm; None for a single slice.
         part: what tells it from the other volumes of its series, "" where there is no other.
         duplicates: further files with the same images.
+        defects: codes that were accepted on request.
     """
 
     headers: list[SliceHeader]
     affine: Array | None
     part: str = ""
     duplicates: list[Path] = field(default_factory=list)
+    defects: list[str] = field(default_factory=list)
 
     @property
     def files(self) -> list[Path]:
@@ -106,7 +114,7 @@ class DicomVolume:
 
 
 def find_volumes(
-    files: Iterable[Path], *, single_slices: bool = False
+    files: Iterable[Path], *, single_slices: bool = False, allow: Collection[str] = ()
 ) -> tuple[list[DicomVolume], list[Rejection]]:
     """Group DICOM files by SeriesInstanceUID and find the volumes of each series.
 
@@ -114,6 +122,7 @@ def find_volumes(
         files: DICOM files in any order; folders are not entered.
         single_slices: accept a series of one slice as a 2D image, instead of refusing it with
             SPACING_UNKNOWN.
+        allow: codes of :data:`ALLOWABLE` to accept; the volumes then say so.
 
     Returns:
         the volumes, by first file of their series, those of one series next to each other; and the
@@ -123,7 +132,7 @@ def find_volumes(
     groups: dict[str, list[SliceHeader | Refused]] = {}
     rejections: list[Rejection] = []
     for path in sorted(files):
-        found = read_slices(path)
+        found = read_slices(path, allow)
         if isinstance(found, Refused):
             if found.series_uid:
                 groups.setdefault(found.series_uid, []).append(found)
@@ -134,14 +143,16 @@ def find_volumes(
     volumes: list[DicomVolume] = []
     for group in groups.values():
         try:
-            volumes += _volumes(group, single_slices)
+            volumes += _volumes(group, single_slices, allow)
         except MedsslError as error:
             paths = list(dict.fromkeys(header.path for header in group))
             rejections.append(Rejection(paths, error.code, error.what))
-    return volumes, rejections
+    return _beside_siblings(volumes, rejections, allow)
 
 
-def _volumes(group: Sequence[SliceHeader | Refused], single_slices: bool) -> list[DicomVolume]:
+def _volumes(
+    group: Sequence[SliceHeader | Refused], single_slices: bool, allow: Collection[str]
+) -> list[DicomVolume]:
     refused = [header for header in group if isinstance(header, Refused)]
     if refused:
         first, files = refused[0], len({header.path for header in group})
@@ -151,8 +162,59 @@ def _volumes(group: Sequence[SliceHeader | Refused], single_slices: bool) -> lis
     _check_consistent(headers)
     if len(headers) == 1 and single_slices:
         check_plane([headers[0].pose])
-        return [DicomVolume(headers, None, duplicates=[path for _, path in copies])]
-    return [_volume(part, copies) for part in split(headers)]
+        duplicates = [path for _, path in copies]
+        return [DicomVolume(headers, None, "", duplicates, list(headers[0].defects))]
+    volumes = [_volume(part, copies) for part in split(headers)]
+    return [_checked(volume, len(headers), allow) for volume in volumes]
+
+
+def _checked(volume: DicomVolume, in_series: int, allow: Collection[str]) -> DicomVolume:
+    try:
+        check_stated(volume.headers, in_series)
+    except MedsslError as error:
+        if error.code not in allow:
+            raise
+        return replace(volume, defects=[*volume.defects, error.code])
+    return volume
+
+
+def _beside_siblings(
+    volumes: list[DicomVolume], rejections: list[Rejection], allow: Collection[str]
+) -> tuple[list[DicomVolume], list[Rejection]]:
+    """Refuse, or mark, series that are a piece of another one of their study."""
+    code = "SLICES_FEWER_THAN_SIBLING"
+    places: dict[tuple[object, ...], list[DicomVolume]] = {}
+    for volume in volumes:
+        places.setdefault(_grid(volume), []).append(volume)
+    short = {id(v) for v in volumes if any(_is_piece(v, other) for other in places[_grid(v)])}
+    if code in allow:
+        marked = [replace(v, defects=[*v.defects, code]) if id(v) in short else v for v in volumes]
+        return marked, rejections
+    refused: dict[str, list[Path]] = {}
+    for volume in volumes:
+        if id(volume) in short:
+            refused.setdefault(volume.series_uid, [])
+    for volume in volumes:
+        if volume.series_uid in refused:
+            refused[volume.series_uid] += [*volume.files, *volume.duplicates]
+    text = "Another series of the study has these slices and more"
+    more = [Rejection(list(dict.fromkeys(paths)), code, text) for paths in refused.values()]
+    return [v for v in volumes if v.series_uid not in refused], [*rejections, *more]
+
+
+def _grid(volume: DicomVolume) -> tuple[object, ...]:
+    """What two volumes must share to be compared slice by slice."""
+    first = volume.headers[0]
+    return first.study_uid, first.frame_uid, first.modality, first.pose.shape, volume.dims
+
+
+def _is_piece(one: DicomVolume, other: DicomVolume) -> bool:
+    first = one.headers[0]
+    if one.affine is None or other.affine is None or one.series_uid == other.series_uid:
+        return False
+    if not first.study_uid or not first.frame_uid:
+        return False
+    return is_part_of(one.affine, len(one.headers), other.affine, len(other.headers))
 
 
 def _volume(part: Part, copies: Sequence[tuple[SliceHeader, Path]]) -> DicomVolume:
@@ -164,7 +226,8 @@ def _volume(part: Part, copies: Sequence[tuple[SliceHeader, Path]]) -> DicomVolu
     own = {header.path for header in part.headers}
     duplicates = dict.fromkeys(path for header, path in copies if header.path in own)
     ordered = [part.headers[i] for i in placed.order]
-    return DicomVolume(ordered, placed.affine, part.name, list(duplicates))
+    defects = sorted({code for header in ordered for code in header.defects})
+    return DicomVolume(ordered, placed.affine, part.name, list(duplicates), defects)
 
 
 def _without_duplicates(

@@ -6,7 +6,10 @@ one where all frames have the same (DICOM PS3.3 C.7.6.16).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pydicom
 from pydicom.tag import Tag
@@ -49,8 +52,19 @@ class _Frame:
         return pydicom.Dataset()
 
 
-def enhanced_slices(path: Path, data: pydicom.Dataset) -> list[SliceHeader]:
+def enhanced_slices(
+    path: Path,
+    data: pydicom.Dataset,
+    allow: Collection[str] = (),
+    accepted: tuple[str, ...] = (),
+) -> list[SliceHeader]:
     """One slice for each frame, in the order of the file.
+
+    Args:
+        path: the file.
+        data: its header.
+        allow: codes of defects to accept in a frame.
+        accepted: those accepted of the file.
 
     Raises:
         MedsslError: DICOM_TAG_MISSING, DICOM_TAG_INVALID, PIXEL_FORMAT_UNSUPPORTED, LOCALIZER,
@@ -65,10 +79,14 @@ def enhanced_slices(path: Path, data: pydicom.Dataset) -> list[SliceHeader]:
         )
     shared = items(data, "SharedFunctionalGroupsSequence")
     dimensions = [_pointer(item) for item in items(data, "DimensionIndexSequence")]
-    return [
-        _slice(path, fields, _Frame(shared[0] if shared else None, one), dimensions, index, frames)
-        for index, one in enumerate(own)
-    ]
+    slices = []
+    for index, one in enumerate(own):
+        frame = _Frame(shared[0] if shared else None, one)
+        kind = frame.group(*_FRAME_TYPES)
+        defects = {*accepted, *refuse_image_type(words(kind, "FrameType"), allow)}
+        header = _slice(path, fields, frame, _marks(frame, kind, dimensions))
+        slices.append(replace(header, frame=index, frames=frames, defects=tuple(sorted(defects))))
+    return slices
 
 
 def _pointer(dimension: pydicom.Dataset) -> int:
@@ -78,20 +96,13 @@ def _pointer(dimension: pydicom.Dataset) -> int:
     return int(found)
 
 
-def _slice(
-    path: Path,
-    fields: dict[str, object],
-    frame: _Frame,
-    dimensions: list[int],
-    index: int,
-    frames: int,
-) -> SliceHeader:
+def _slice(path: Path, fields: dict[str, Any], frame: _Frame, marks: Marks) -> SliceHeader:
     measures = frame.group("PixelMeasuresSequence")
     pose = SlicePose(
         orientation=numbers(frame.group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),
         position=numbers(frame.group("PlanePositionSequence"), "ImagePositionPatient", 3),
         pixel_spacing=numbers(measures, "PixelSpacing", 2),
-        shape=fields["picture"],  # type: ignore[arg-type]
+        shape=fields["picture"],
     )
     transformation = frame.group("PixelValueTransformationSequence")
     slope, intercept = rescaling(transformation, str(fields["modality"]))
@@ -102,17 +113,13 @@ def _slice(
         intercept=intercept,
         thickness=number(measures, "SliceThickness"),
         declared_spacing=number(measures, "SpacingBetweenSlices"),
-        marks=_marks(frame, dimensions),
+        marks=marks,
         kind="enhanced",
-        frame=index,
-        frames=frames,
-        **fields,  # type: ignore[arg-type]
+        **fields,
     )
 
 
-def _marks(frame: _Frame, dimensions: list[int]) -> Marks:
-    kind = frame.group(*_FRAME_TYPES)
-    refuse_image_type(words(kind, "FrameType"))
+def _marks(frame: _Frame, kind: pydicom.Dataset, dimensions: list[int]) -> Marks:
     content = frame.group("FrameContentSequence")
     diffusion = frame.group("MRDiffusionSequence")
     gradient = items(diffusion, "DiffusionGradientDirectionSequence")

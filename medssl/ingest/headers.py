@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ MARKS = {
     "acquisition_date": "AcquisitionDate",
     "acquisition_time": "AcquisitionTime",
 }
+# How many slices there should be: of the acquisition (Images in Acquisition, Number of Slices), and
+# the same in GE's and Philips' private blocks.
+STATED = (0x00201002, 0x00540081, 0x0021104F, 0x20011018)
+
 Marks = tuple[tuple[str, str], ...]
 
 
@@ -61,6 +66,8 @@ class SliceHeader:
         marks: what may tell volumes of one series apart, by name, the surest first.
         kind: "classic" (one slice a file), "enhanced" (frames) or "mosaic" (tiles).
         frame: index of its frame in the file, which has ``frames``.
+        stated: numbers of slices or images that the header states, where it does.
+        defects: codes that were accepted on request.
         picture: rows and columns of the stored picture.
         tile: first row and column of the slice in the picture.
     """
@@ -82,6 +89,8 @@ class SliceHeader:
     instance: int | None
     marks: Marks
     picture: tuple[int, int]
+    stated: tuple[int, ...] = ()
+    defects: tuple[str, ...] = ()
     kind: str = "classic"
     frame: int = 0
     frames: int = 1
@@ -102,8 +111,15 @@ class Refused:
     detail: str
 
 
-def refuse_kind(data: pydicom.Dataset) -> None:
+def refuse_kind(data: pydicom.Dataset, allow: Collection[str] = ()) -> tuple[str, ...]:
     """Raise for what is not a grey CT, MR or PT image.
+
+    Args:
+        data: the header.
+        allow: LOCALIZER or DERIVED, to accept such images.
+
+    Returns:
+        the codes that were accepted.
 
     Raises:
         MedsslError: NOT_AN_IMAGE, FILE_UNREADABLE, MODALITY_UNSUPPORTED, COLOUR_UNSUPPORTED,
@@ -128,22 +144,31 @@ def refuse_kind(data: pydicom.Dataset) -> None:
         raise MedsslError("DERIVED", "A secondary capture")
     if sop_class not in CLASSIC and sop_class not in ENHANCED:
         raise MedsslError("MODALITY_UNSUPPORTED", "Not a CT, MR or PT image")
-    refuse_image_type(words(data, "ImageType"))
+    accepted = refuse_image_type(words(data, "ImageType"), allow)
     tilt = number(data, "GantryDetectorTilt")
     if tilt is not None and not abs(tilt) <= _TILT_DEGREES:
         raise MedsslError("GANTRY_TILT", "The header states a gantry tilt")
+    return accepted
 
 
-def refuse_image_type(image_type: list[str]) -> None:
+def refuse_image_type(image_type: list[str], allow: Collection[str] = ()) -> tuple[str, ...]:
     """Raise for an Image Type or Frame Type of what is no acquired slice.
+
+    Returns:
+        the codes of ``allow`` that were needed.
 
     Raises:
         MedsslError: LOCALIZER, DERIVED.
     """
-    if "LOCALIZER" in image_type or "SCOUT" in image_type:
-        raise MedsslError("LOCALIZER", "Image Type says localizer")
-    if _PROJECTIONS & set(image_type):
-        raise MedsslError("DERIVED", "Image Type says projection or screen")
+    found = {
+        "LOCALIZER": bool({"LOCALIZER", "SCOUT"} & set(image_type)),
+        "DERIVED": bool(_PROJECTIONS & set(image_type)),
+    }
+    codes = tuple(code for code, present in found.items() if present)
+    for code in codes:
+        if code not in allow:
+            raise MedsslError(code, "Image Type says so: localizer, projection or screen")
+    return codes
 
 
 def refuse_pixels(data: pydicom.Dataset) -> None:
@@ -232,6 +257,7 @@ def classic_slice(path: Path, data: pydicom.Dataset) -> SliceHeader:
     )
     slope, intercept = rescaling(data, fields["modality"])
     marks = tuple((name, joined(data, key)) for name, key in MARKS.items())
+    counts = (number(data, key) for key in STATED)
     return SliceHeader(
         path=path,
         pose=pose,
@@ -240,5 +266,6 @@ def classic_slice(path: Path, data: pydicom.Dataset) -> SliceHeader:
         thickness=number(data, "SliceThickness"),
         declared_spacing=number(data, "SpacingBetweenSlices"),
         marks=marks,
+        stated=tuple(int(count) for count in counts if count and math.isfinite(count)),
         **fields,
     )

@@ -9,7 +9,6 @@ difference further in (nibabel, "Siemens mosaic format").
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import pydicom
 
 from medssl.errors import MedsslError
 from medssl.ingest.geometry import SlicePose, check_plane
-from medssl.ingest.headers import SliceHeader, classic_slice
+from medssl.ingest.headers import SliceHeader
 from medssl.ingest.tags import number, required, text, value, words
 
 Array = npt.NDArray[Any]
@@ -36,14 +35,17 @@ def is_mosaic(data: pydicom.Dataset) -> bool:
     return "MOSAIC" in words(data, "ImageType") or (stated or 0) > 1
 
 
-def mosaic_slices(path: Path, data: pydicom.Dataset) -> list[SliceHeader]:
+def mosaic_slices(whole: SliceHeader, data: pydicom.Dataset) -> list[SliceHeader]:
     """One slice for each tile, in the order of the tiles.
+
+    Args:
+        whole: the header as that of a classic slice.
+        data: the same with its private tags.
 
     Raises:
         MedsslError: MOSAIC_UNSUPPORTED where number, direction or distance of the slices is not
             stated or contradicts the picture; DICOM_TAG_MISSING, DICOM_TAG_INVALID.
     """
-    whole = classic_slice(path, data)
     check_plane([whole.pose])
     csa = _csa(data)
     count = _count(data, csa)
@@ -59,7 +61,7 @@ def mosaic_slices(path: Path, data: pydicom.Dataset) -> list[SliceHeader]:
     first = np.asarray(whole.pose.position, dtype=np.float64)
     first = first + row * between_columns * (columns - shape[1]) / 2
     first = first + column * between_rows * (rows - shape[0]) / 2
-    shared = {**vars(whole), "kind": "mosaic", "declared_spacing": None}
+    shared = {**vars(whole), "kind": "mosaic", "declared_spacing": None, "stated": ()}
     return [
         SliceHeader(
             **{

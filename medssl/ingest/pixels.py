@@ -18,6 +18,11 @@ from medssl.ingest.headers import SliceHeader
 
 Array = npt.NDArray[Any]
 
+MOST_COMPRESSED = 1000
+"""Decoded bytes a compressed byte may stand for; scans are compressed 2 to 20 times."""
+SLACK_BYTES = 2**20
+"""Small pictures of one value compress further."""
+
 
 class SliceReader:
     """Decodes slices. It keeps the pixels of the file last read, so that a file of many slices is
@@ -71,6 +76,7 @@ def _decode(header: SliceHeader) -> Array:
         syntax = UID(str(getattr(meta, "TransferSyntaxUID", ImplicitVRLittleEndian)))
         if syntax.is_encapsulated:
             _need_decoder(syntax)
+            _need_plausible_size(data, header)
         else:
             _need_length(data, header)
             _need_clean_high_bits(data, header, syntax.is_little_endian)
@@ -97,6 +103,15 @@ def _need_decoder(syntax: UID) -> None:
         raise MedsslError(
             "DECODER_MISSING",
             f"No decoder for transfer syntax {syntax}; installing `medssl[jpeg]` adds one",
+        )
+
+
+def _need_plausible_size(data: pydicom.Dataset, header: SliceHeader) -> None:
+    """Refuse to make room for what a few bytes can hardly have been compressed from."""
+    decoded = header.frames * math.prod(header.picture) * (int(data.BitsAllocated) // 8)
+    if decoded > SLACK_BYTES + MOST_COMPRESSED * len(data.PixelData):
+        raise MedsslError(
+            "PIXELS_TOO_LARGE", f"{decoded} bytes of pixels from {len(data.PixelData)}"
         )
 
 

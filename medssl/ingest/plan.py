@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -38,12 +38,14 @@ class Context:
         tables: the tables found.
         modality: of files that state none ("OT" unless the user says).
         class_folders: whether a PNG's folder is its class.
+        allow: codes of defects to accept.
     """
 
     names: Pseudonymizer
     tables: Tables
     modality: str = "OT"
     class_folders: bool = False
+    allow: Collection[str] = ()
 
 
 def plan(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
@@ -60,7 +62,7 @@ def plan(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Reje
 
 def _dicom(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
     relative = {item.path: item.relative for item in found if item.kind is Kind.DICOM}
-    volumes, rejections = find_volumes(relative, single_slices=True)
+    volumes, rejections = find_volumes(relative, single_slices=True, allow=context.allow)
     jobs = []
     for together in _sharing_files(volumes):
         files = _each_once(path for volume in together for path in volume.files)
@@ -122,6 +124,7 @@ def _make_dicom(
             modality=volume.modality,
             split=split,
             labels=labels,
+            defects=volume.defects,
             source="dicom",
             part=volume.part,
         )

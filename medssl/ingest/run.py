@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from medssl.errors import Exit, MedsslError
+from medssl.errors import CODES, Exit, MedsslError
 from medssl.ingest.account import Account, IngestSummary
+from medssl.ingest.dicom import ALLOWABLE
 from medssl.ingest.jobs import Job, Made
 from medssl.ingest.plan import Context, plan
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
@@ -39,6 +40,7 @@ def ingest(
     label_names: Mapping[int, str] | None = None,
     modality: str = "OT",
     class_folders: bool = False,
+    allow: Collection[str] = (),
 ) -> IngestSummary:
     """Read everything below a folder into a new store; what is not certain is refused.
 
@@ -53,19 +55,22 @@ def ingest(
         label_names: names of label map values, over those that tables state.
         modality: DICOM code for files that state none (NIfTI, PNG, .npz).
         class_folders: take the folder of a PNG without a table for its class.
+        allow: codes of defects to accept (:data:`medssl.ingest.dicom.ALLOWABLE`); the manifest
+            keeps them for each volume that has one.
 
     Raises:
-        MedsslError: INPUT_MISSING, STORE_EXISTS, STORE_INSIDE_INPUT, KEY_INVALID, TABLE_INVALID
-            (tables that contradict each other), DISK_FULL.
+        MedsslError: CODE_NOT_ALLOWABLE, INPUT_MISSING, STORE_EXISTS, STORE_INSIDE_INPUT,
+            KEY_INVALID, TABLE_INVALID (tables that contradict each other), DISK_FULL.
     """
     in_path, store_path = Path(in_path), Path(store_path)
+    _check_allow(allow)
     _check_places(in_path, store_path)
     private = store_path.with_name(store_path.name + PRIVATE_SUFFIX)
     found = scan(in_path)
     names = Pseudonymizer(load_key(key_file or private / KEY_NAME))
     tables = Tables.read(found)
     stated = dict(label_names) if label_names is not None else tables.label_names()
-    context = Context(names, tables, modality, class_folders)
+    context = Context(names, tables, modality, class_folders, allow)
     account = Account(found, names)
     _mark_unplanned(found, tables, account)
     jobs, rejections = plan(found, context)
@@ -92,6 +97,17 @@ def ingest(
         private=private,
         incomplete=loader.incomplete or any(d.missing for d in tables.datasets),
     )
+
+
+def _check_allow(allow: Collection[str]) -> None:
+    for code in allow:
+        if code not in ALLOWABLE:
+            raise MedsslError(
+                "CODE_NOT_ALLOWABLE",
+                "This defect cannot be accepted",
+                where=code if code in CODES else "--allow",
+                fix=f"Give one of {', '.join(sorted(ALLOWABLE))}.",
+            )
 
 
 def _check_places(in_path: Path, store_path: Path) -> None:

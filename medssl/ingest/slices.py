@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from medssl.ingest.enhanced import enhanced_slices
 from medssl.ingest.headers import (
     ENHANCED,
     MARKS,
+    STATED,
     Refused,
     SliceHeader,
     classic_slice,
@@ -55,11 +58,15 @@ _KEYWORDS = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
-_TAGS: list[Any] = [*_KEYWORDS, *MARKS.values(), *MOSAIC_TAGS]
+_TAGS: list[Any] = [*_KEYWORDS, *MARKS.values(), *STATED, *MOSAIC_TAGS]
 
 
-def read_slices(path: Path) -> list[SliceHeader] | Refused:
+def read_slices(path: Path, allow: Collection[str] = ()) -> list[SliceHeader] | Refused:
     """Read one file's header, up to the pixels. Never raises for what a file holds.
+
+    Args:
+        path: the file.
+        allow: codes of defects to accept.
 
     Returns:
         its slices in the order of its frames or tiles, one or more.
@@ -71,13 +78,12 @@ def read_slices(path: Path) -> list[SliceHeader] | Refused:
             warnings.simplefilter("ignore")
             data = _open(path)
             series_uid = text(data, "SeriesInstanceUID")
-            refuse_kind(data)
+            accepted = refuse_kind(data, allow)
             refuse_pixels(data)
             if text(data, "SOPClassUID") in ENHANCED:
-                return enhanced_slices(path, data)
-            if is_mosaic(data):
-                return mosaic_slices(path, data)
-            return [classic_slice(path, data)]
+                return enhanced_slices(path, data, allow, accepted)
+            one = replace(classic_slice(path, data), defects=accepted)
+            return mosaic_slices(one, data) if is_mosaic(data) else [one]
     except MedsslError as error:
         return Refused(path, series_uid, error.code, error.what)
 
