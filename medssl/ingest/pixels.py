@@ -45,7 +45,7 @@ class SliceReader:
 
         Raises:
             MedsslError: FILE_UNREADABLE, FILE_TRUNCATED, DECODER_MISSING, DECODE_FAILED,
-                PIXEL_FORMAT_UNSUPPORTED.
+                PIXELS_TOO_LARGE, PIXEL_FORMAT_UNSUPPORTED, DICOM_TAG_INVALID.
         """
         if header.path != self._path:
             self._pictures, self._path = _decode(header), header.path
@@ -66,32 +66,53 @@ def _decode(header: SliceHeader) -> Array:
     """All pictures of the slice's file: (frame, row, column)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they can quote values
-        try:
-            data = pydicom.dcmread(header.path, force=True)
-        except Exception as error:
-            raise MedsslError("FILE_UNREADABLE", f"Not parsable: {type(error).__name__}") from None
-        if "PixelData" not in data:
-            raise MedsslError("FILE_TRUNCATED", "The header is there and the pixels are not")
-        meta = getattr(data, "file_meta", None)
-        syntax = UID(str(getattr(meta, "TransferSyntaxUID", ImplicitVRLittleEndian)))
+        data, stored = _open(header.path)
+        syntax = _transfer_syntax(data)
         if syntax.is_encapsulated:
             _need_decoder(syntax)
-            _need_plausible_size(data, header)
+            _need_plausible_size(data, header, len(stored))
         else:
-            _need_length(data, header)
+            _need_length(data, header, len(stored))
             _need_clean_high_bits(data, header, syntax.is_little_endian)
-            if meta is None or "TransferSyntaxUID" not in meta:
-                data.ensure_file_meta()
-                data.file_meta.TransferSyntaxUID = syntax
         try:
             array = np.asarray(data.pixel_array)
-        # A damaged stream makes the decoders raise whatever they like.
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        # A damaged stream makes the decoders raise whatever they like; a panic in one written in
+        # Rust is no Exception.
+        except BaseException as error:
             raise MedsslError("DECODE_FAILED", f"Pixels: {type(error).__name__}") from None
     expected = (header.frames, *header.picture)
     if array.shape != (expected if header.frames > 1 else expected[1:]):
         raise MedsslError("DECODE_FAILED", "The pixels do not have the shape the header states")
     return array.reshape(expected)
+
+
+def _open(path: Path) -> tuple[pydicom.Dataset, bytes]:
+    """The data set and its Pixel Data as stored."""
+    try:
+        data = pydicom.dcmread(path, force=True)
+        stored = data.get("PixelData")
+    except Exception as error:
+        raise MedsslError("FILE_UNREADABLE", f"Not parsable: {type(error).__name__}") from None
+    if not isinstance(stored, bytes):
+        raise MedsslError("FILE_TRUNCATED", "The header is there and the pixels are not")
+    return data, stored
+
+
+def _transfer_syntax(data: pydicom.Dataset) -> UID:
+    """The file's transfer syntax; that of DICOM without a stated one, noted in ``data``.
+
+    Raises:
+        MedsslError: DICOM_TAG_INVALID where it is none of the standard's.
+    """
+    data.ensure_file_meta()
+    if "TransferSyntaxUID" not in data.file_meta:
+        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    syntax = UID(str(data.file_meta.TransferSyntaxUID))
+    if not syntax.is_transfer_syntax or syntax.is_private:
+        raise MedsslError("DICOM_TAG_INVALID", "The transfer syntax is none of DICOM's")
+    return syntax
 
 
 def _need_decoder(syntax: UID) -> None:
@@ -106,19 +127,16 @@ def _need_decoder(syntax: UID) -> None:
         )
 
 
-def _need_plausible_size(data: pydicom.Dataset, header: SliceHeader) -> None:
+def _need_plausible_size(data: pydicom.Dataset, header: SliceHeader, length: int) -> None:
     """Refuse to make room for what a few bytes can hardly have been compressed from."""
     decoded = header.frames * math.prod(header.picture) * (int(data.BitsAllocated) // 8)
-    if decoded > SLACK_BYTES + MOST_COMPRESSED * len(data.PixelData):
-        raise MedsslError(
-            "PIXELS_TOO_LARGE", f"{decoded} bytes of pixels from {len(data.PixelData)}"
-        )
+    if decoded > SLACK_BYTES + MOST_COMPRESSED * length:
+        raise MedsslError("PIXELS_TOO_LARGE", f"{decoded} bytes of pixels from {length}")
 
 
-def _need_length(data: pydicom.Dataset, header: SliceHeader) -> None:
+def _need_length(data: pydicom.Dataset, header: SliceHeader, length: int) -> None:
     """Uncompressed pixels are exactly as long as the header says, even-padded."""
     expected = header.frames * math.prod(header.picture) * (int(data.BitsAllocated) // 8)
-    length = len(data.PixelData)
     if length < expected:
         raise MedsslError("FILE_TRUNCATED", f"{length} of {expected} bytes of pixels are there")
     if length > expected + expected % 2:

@@ -1,0 +1,124 @@
+"""Damaged bytes: no crash, no hang, every file in the ledger."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+
+import pydicom
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from medssl.errors import MedsslError
+from medssl.ingest.headers import Refused
+from medssl.ingest.pixels import SliceReader
+from medssl.ingest.run import ingest
+from medssl.ingest.slices import read_slices
+
+numbers = itertools.count()
+relaxed = settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def mutated(data: bytes, seed: int) -> bytes:
+    """Some bytes changed, a piece cut out, doubled or moved, or the end cut off."""
+    rng = random.Random(seed)
+    out = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        # most of what can be misread is in the header
+        end = min(len(out), rng.choice([400, 2000, len(out)])) or 1
+        start = rng.randrange(end)
+        size = rng.choice([1, 2, 4, 16, 200])
+        match rng.randrange(5):
+            case 0:
+                out[start : start + size] = rng.randbytes(size)
+            case 1:
+                out[start : start + size] = bytes([rng.choice([0, 255])]) * size
+            case 2:
+                del out[start : start + size]
+            case 3:
+                out[start:start] = out[start : start + size]
+            case 4:
+                del out[max(start, 1) :]
+    return bytes(out)
+
+
+def read_whole(path: Path) -> None:
+    found = read_slices(path)
+    if isinstance(found, Refused):
+        assert found.code
+        return
+    reader = SliceReader()
+    for header in found[:3]:
+        try:
+            reader.read(header)
+        except MedsslError:
+            return
+
+
+@relaxed
+@given(seed=st.integers(0, 2**32))
+def test_a_changed_slice_is_read_or_refused(tmp_path, write_stack, seed):
+    folder = tmp_path / "base"
+    if not folder.exists():
+        write_stack(folder, 1, modality="CT")
+    path = tmp_path / f"f{next(numbers)}"
+    path.write_bytes(mutated(next(folder.iterdir()).read_bytes(), seed))
+    read_whole(path)
+
+
+@pytest.mark.data
+@relaxed
+@given(seed=st.integers(0, 2**32), which=st.integers(0, 7))
+def test_a_changed_real_file_is_read_or_refused(tmp_path, data_root, seed, which):
+    folders = (
+        "vendors/generic/compressed_jpegls/001",
+        "vendors/generic/compressed_rle/001",
+        "vendors/generic/compressed_j2k/001",
+        "vendors/generic/compressed_jpeg/001",
+        "vendors/hyperfine/anatomical/001",
+        "enhanced/Siemens/XA10",
+        "mosaic/ax/axint35",
+        "epi/ge/mr_0004",
+    )
+    source = sorted((data_root / "dicom" / folders[which]).iterdir())[0]
+    path = tmp_path / f"f{next(numbers)}"
+    path.write_bytes(mutated(source.read_bytes(), seed))
+    read_whole(path)
+
+
+def test_a_tree_of_changed_files_is_accounted_for(tmp_path, write_stack):
+    for index in range(12):
+        files = write_stack(tmp_path / "in" / str(index), 3, series=f"1.{index + 1}")
+        if index:
+            files[1].write_bytes(mutated(files[1].read_bytes(), index))
+    summary = ingest(tmp_path / "in", tmp_path / "store")
+    assert sum(summary.counts.values()) == summary.found == 36
+    assert summary.volumes >= 1
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.1", "nonsense", "1.2.840.113619.5.2"])
+def test_a_transfer_syntax_that_is_none_is_refused(tmp_path, write_stack, syntax):
+    (file,) = write_stack(tmp_path, 1)
+    data = pydicom.dcmread(file)
+    data.file_meta.TransferSyntaxUID = syntax
+    pydicom.dcmwrite(file, data, implicit_vr=False, little_endian=True)
+    (header,) = read_slices(file)
+    with pytest.raises(MedsslError, match="DICOM_TAG_INVALID"):
+        SliceReader().read(header)
+
+
+def test_a_panicking_decoder_refuses_its_file_alone(tmp_path, write_stack, monkeypatch):
+    class Panic(BaseException):
+        """As a decoder written in Rust raises it: no Exception."""
+
+    def panic(self):
+        raise Panic
+
+    (header,) = read_slices(write_stack(tmp_path, 1)[0])
+    monkeypatch.setattr(pydicom.Dataset, "pixel_array", property(panic))
+    with pytest.raises(MedsslError, match="DECODE_FAILED"):
+        SliceReader().read(header)
