@@ -124,7 +124,9 @@ CODES: dict[str, Code] = {
     ),
     "SPACING_UNEVEN": Code(_REJECT, "The distance between slices is not constant."),
     "SPACING_INVALID": Code(_REJECT, "A pixel or slice spacing is zero, negative or not a number."),
-    "SPACING_UNKNOWN": Code(_REJECT, "The slice spacing cannot be known from the files."),
+    "SPACING_UNKNOWN": Code(
+        _REJECT, "The spacing cannot be known from the files; of radiographs it can be allowed."
+    ),
     "GANTRY_TILT": Code(_REJECT, "The slices are sheared (gantry tilt); not resampled yet."),
     "ORIENTATION_MIXED": Code(_REJECT, "The slices of one series do not share an orientation."),
     "ORIENTATION_INVALID": Code(_REJECT, "The orientation vectors are not orthonormal."),

@@ -6,7 +6,9 @@ the same slices and more. Neither is proof, so both refusals can be allowed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ import numpy.typing as npt
 
 from medssl.errors import MedsslError
 from medssl.ingest.headers import SliceHeader
+from medssl.ingest.jobs import Rejection
+from medssl.ingest.volume import DicomVolume
 
 Array = npt.NDArray[Any]
 
@@ -60,3 +64,51 @@ def is_part_of(one: Array, slices: int, other: Array, others: int) -> bool:
     on_grid = np.abs(first - [0.0, 0.0, offset]).max() <= SAME_GRID
     ends = np.abs(last - [0.0, 0.0, offset + slices - 1]).max() <= SAME_GRID
     return bool(same_axes and on_grid and ends and 0 <= offset <= others - slices)
+
+
+def beside_siblings(
+    volumes: list[DicomVolume], rejections: list[Rejection], allow: Collection[str]
+) -> tuple[list[DicomVolume], list[Rejection]]:
+    """Refuse series that have a volume which is a piece of another one of their study.
+
+    Args:
+        volumes: of all series.
+        rejections: so far.
+        allow: with SLICES_FEWER_THAN_SIBLING, such volumes are marked and kept.
+
+    Returns:
+        the volumes and rejections there are then.
+    """
+    code = "SLICES_FEWER_THAN_SIBLING"
+    places: dict[tuple[object, ...], list[DicomVolume]] = {}
+    for volume in volumes:
+        places.setdefault(_grid(volume), []).append(volume)
+    short = {id(v) for v in volumes if any(_is_piece(v, other) for other in places[_grid(v)])}
+    if code in allow:
+        marked = [replace(v, defects=[*v.defects, code]) if id(v) in short else v for v in volumes]
+        return marked, rejections
+    refused: dict[str, list[Path]] = {}
+    for volume in volumes:
+        if id(volume) in short:
+            refused.setdefault(volume.series_uid, [])
+    for volume in volumes:
+        if volume.series_uid in refused:
+            refused[volume.series_uid] += [*volume.files, *volume.duplicates]
+    text = "Another series of the study has these slices and more"
+    more = [Rejection(list(dict.fromkeys(paths)), code, text) for paths in refused.values()]
+    return [v for v in volumes if v.series_uid not in refused], [*rejections, *more]
+
+
+def _grid(volume: DicomVolume) -> tuple[object, ...]:
+    """What two volumes must share to be compared slice by slice."""
+    first = volume.headers[0]
+    return first.study_uid, first.frame_uid, first.modality, first.pose.shape, volume.dims
+
+
+def _is_piece(one: DicomVolume, other: DicomVolume) -> bool:
+    first = one.headers[0]
+    if one.affine is None or other.affine is None or one.series_uid == other.series_uid:
+        return False
+    if not first.study_uid or not first.frame_uid:
+        return False
+    return is_part_of(one.affine, len(one.headers), other.affine, len(other.headers))

@@ -6,13 +6,13 @@ series holds several volumes (times, echoes, orientations), :mod:`medssl.ingest.
 slices belong together; one that fails refuses the series.
 
 A single slice does not tell its slice spacing and makes no volume. Ingest takes it as a 2D image
-(channel, row, column), in the rows and columns it was stored with.
+(channel, row, column), in the rows and columns it was stored with, and so each radiograph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,97 +20,30 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import MedsslError
-from medssl.ingest.completeness import check_stated, is_part_of
-from medssl.ingest.geometry import check_plane, stack
+from medssl.ingest.completeness import beside_siblings, check_stated
+from medssl.ingest.geometry import check_plane, check_spacing, stack
 from medssl.ingest.headers import Refused, SliceHeader
 from medssl.ingest.jobs import Rejection
 from medssl.ingest.pixels import SliceReader
 from medssl.ingest.slices import read_slices
 from medssl.ingest.split import Part, split
+from medssl.ingest.volume import DicomVolume
 
 __all__ = ["ALLOWABLE", "DicomVolume", "Rejection", "find_volumes"]
 
 Array = npt.NDArray[Any]
 
 ALLOWABLE = frozenset(
-    {"LOCALIZER", "DERIVED", "SLICES_FEWER_THAN_STATED", "SLICES_FEWER_THAN_SIBLING"}
+    {
+        "LOCALIZER",
+        "DERIVED",
+        "SLICES_FEWER_THAN_STATED",
+        "SLICES_FEWER_THAN_SIBLING",
+        "SPACING_UNKNOWN",
+    }
 )
-"""Defects of which a correct volume can still be made, if the user says so."""
-
-
-@dataclass(frozen=True)
-class DicomVolume:
-    """Slices whose headers make one volume of a series. ``series_uid``, ``study_uid`` and
-    ``patient_id`` are the real ones.
-
-    Attributes:
-        headers: its slices in slice order, along the normal of the image plane.
-        affine: 4x4 float64, voxel (column, row, slice) to RAS mm; None for a single slice.
-        part: what tells it from the other volumes of its series, "" where there is no other.
-        duplicates: further files with the same images.
-        defects: codes that were accepted on request.
-    """
-
-    headers: list[SliceHeader]
-    affine: Array | None
-    part: str = ""
-    duplicates: list[Path] = field(default_factory=list)
-    defects: list[str] = field(default_factory=list)
-
-    @property
-    def files(self) -> list[Path]:
-        """Its files, in slice order, each once."""
-        return list(dict.fromkeys(header.path for header in self.headers))
-
-    @property
-    def kind(self) -> str:
-        """How its slices are stored: "classic", "enhanced" or "mosaic"."""
-        return self.headers[0].kind
-
-    @property
-    def modality(self) -> str:
-        """ "CT", "MR" or "PT"."""
-        return self.headers[0].modality
-
-    @property
-    def series_uid(self) -> str:
-        """SeriesInstanceUID."""
-        return self.headers[0].series_uid
-
-    @property
-    def study_uid(self) -> str:
-        """StudyInstanceUID, may be empty."""
-        return self.headers[0].study_uid
-
-    @property
-    def patient_id(self) -> str:
-        """PatientID, may be empty."""
-        return self.headers[0].patient_id
-
-    @property
-    def dims(self) -> int:
-        """3, or 2 for a single slice."""
-        return 2 if self.affine is None else 3
-
-    def decode(self, reader: SliceReader | None = None) -> Array:
-        """Read the voxels.
-
-        Args:
-            reader: one for all volumes of a file, so that it is read once.
-
-        Returns:
-            (1, x, y, z) on the grid of :attr:`affine`, x along the columns and y along the rows;
-            (1, row, column) for a single slice. CT in HU, MR in arbitrary units, PT in the units
-            of its series.
-
-        Raises:
-            MedsslError: as :meth:`medssl.ingest.pixels.SliceReader.read`.
-        """
-        reader = reader or SliceReader()
-        if self.affine is None:
-            return reader.read(self.headers[0])[None]
-        # Slice-wise types can differ (one slice may rescale by 1); numpy finds the common one.
-        return np.stack([reader.read(header).T for header in self.headers], axis=-1)[None]
+"""Defects of which a volume can still be made, if the user says so. SPACING_UNKNOWN is one of
+radiographs alone."""
 
 
 def find_volumes(
@@ -147,7 +80,7 @@ def find_volumes(
         except MedsslError as error:
             paths = list(dict.fromkeys(header.path for header in group))
             rejections.append(Rejection(paths, error.code, error.what))
-    return _beside_siblings(volumes, rejections, allow)
+    return beside_siblings(volumes, rejections, allow)
 
 
 def _volumes(
@@ -160,6 +93,8 @@ def _volumes(
         raise MedsslError(first.code, first.detail + count)
     headers, copies = _without_duplicates([h for h in group if isinstance(h, SliceHeader)])
     _check_consistent(headers)
+    if headers[0].kind == "projection":
+        return _radiographs(headers, copies, single_slices)
     if len(headers) == 1 and single_slices:
         check_plane([headers[0].pose])
         duplicates = [path for _, path in copies]
@@ -178,43 +113,24 @@ def _checked(volume: DicomVolume, in_series: int, allow: Collection[str]) -> Dic
     return volume
 
 
-def _beside_siblings(
-    volumes: list[DicomVolume], rejections: list[Rejection], allow: Collection[str]
-) -> tuple[list[DicomVolume], list[Rejection]]:
-    """Refuse, or mark, series that are a piece of another one of their study."""
-    code = "SLICES_FEWER_THAN_SIBLING"
-    places: dict[tuple[object, ...], list[DicomVolume]] = {}
-    for volume in volumes:
-        places.setdefault(_grid(volume), []).append(volume)
-    short = {id(v) for v in volumes if any(_is_piece(v, other) for other in places[_grid(v)])}
-    if code in allow:
-        marked = [replace(v, defects=[*v.defects, code]) if id(v) in short else v for v in volumes]
-        return marked, rejections
-    refused: dict[str, list[Path]] = {}
-    for volume in volumes:
-        if id(volume) in short:
-            refused.setdefault(volume.series_uid, [])
-    for volume in volumes:
-        if volume.series_uid in refused:
-            refused[volume.series_uid] += [*volume.files, *volume.duplicates]
-    text = "Another series of the study has these slices and more"
-    more = [Rejection(list(dict.fromkeys(paths)), code, text) for paths in refused.values()]
-    return [v for v in volumes if v.series_uid not in refused], [*rejections, *more]
-
-
-def _grid(volume: DicomVolume) -> tuple[object, ...]:
-    """What two volumes must share to be compared slice by slice."""
-    first = volume.headers[0]
-    return first.study_uid, first.frame_uid, first.modality, first.pose.shape, volume.dims
-
-
-def _is_piece(one: DicomVolume, other: DicomVolume) -> bool:
-    first = one.headers[0]
-    if one.affine is None or other.affine is None or one.series_uid == other.series_uid:
-        return False
-    if not first.study_uid or not first.frame_uid:
-        return False
-    return is_part_of(one.affine, len(one.headers), other.affine, len(other.headers))
+def _radiographs(
+    headers: list[SliceHeader], copies: Sequence[tuple[SliceHeader, Path]], single_slices: bool
+) -> list[DicomVolume]:
+    """Every radiograph of a series, in the order of the instance numbers."""
+    if not single_slices:
+        raise MedsslError("SPACING_UNKNOWN", "A radiograph has no slices")
+    for header in headers:
+        check_spacing([header.pose])
+    ordered = sorted(headers, key=lambda header: (header.instance or 0, header.sop_uid))
+    names = [f"image={i}/{len(ordered)}" if len(ordered) > 1 else "" for i in
+             range(1, len(ordered) + 1)]  # fmt: skip
+    return [
+        DicomVolume(
+            [header], None, name, [path for first, path in copies if first is header],
+            list(header.defects),
+        )
+        for header, name in zip(ordered, names, strict=True)
+    ]  # fmt: skip
 
 
 def _volume(part: Part, copies: Sequence[tuple[SliceHeader, Path]]) -> DicomVolume:

@@ -119,9 +119,7 @@ def check_plane(poses: Sequence[SlicePose]) -> None:
     """
     if len({pose.shape for pose in poses}) > 1:
         raise MedsslError("SHAPE_MIXED", "The slices differ in rows or columns")
-    spacing = np.array([pose.pixel_spacing for pose in poses], dtype=np.float64)
-    if not np.isfinite(spacing).all() or (spacing <= 0).any():
-        raise MedsslError("SPACING_INVALID", "A pixel spacing is zero, negative or not a number")
+    spacing = check_spacing(poses)
     if (np.abs(spacing / spacing[0] - 1) > PIXEL_SPACING_TOLERANCE).any():
         raise MedsslError("SHAPE_MIXED", "The slices differ in pixel spacing")
     cosines = np.array([pose.orientation for pose in poses], dtype=np.float64)
@@ -135,6 +133,18 @@ def check_plane(poses: Sequence[SlicePose]) -> None:
         raise MedsslError("ORIENTATION_INVALID", "The direction cosines are not orthonormal")
     if (np.abs(cosines - cosines[0]) > ORIENTATION_TOLERANCE).any():
         raise MedsslError("ORIENTATION_MIXED", "The slices differ in orientation")
+
+
+def check_spacing(poses: Sequence[SlicePose]) -> Array:
+    """The pixel spacings, float64 (slice, 2).
+
+    Raises:
+        MedsslError: SPACING_INVALID.
+    """
+    spacing = np.array([pose.pixel_spacing for pose in poses], dtype=np.float64)
+    if not np.isfinite(spacing).all() or (spacing <= 0).any():
+        raise MedsslError("SPACING_INVALID", "A pixel spacing is zero, negative or not a number")
+    return spacing
 
 
 def places(poses: Sequence[SlicePose]) -> list[int]:

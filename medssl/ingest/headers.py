@@ -29,6 +29,14 @@ ENHANCED = {
     "1.2.840.10008.5.1.4.1.1.128.1": "PT",  # Legacy Converted
     "1.2.840.10008.5.1.4.1.1.130": "PT",
 }
+PROJECTION = {
+    "1.2.840.10008.5.1.4.1.1.1": "CR",
+    "1.2.840.10008.5.1.4.1.1.1.1": "DX",  # for presentation
+    "1.2.840.10008.5.1.4.1.1.1.1.1": "DX",  # for processing
+    "1.2.840.10008.5.1.4.1.1.1.2": "MG",
+    "1.2.840.10008.5.1.4.1.1.1.2.1": "MG",
+}
+_MODALITIES = CLASSIC | ENHANCED | PROJECTION
 # Third and later values of Image Type (PS3.3 C.7.6.1.1.2) of images that are no acquired slices.
 _PROJECTIONS = frozenset(
     {"PROJECTION IMAGE", "MIP", "MINIP", "MIN IP", "SCREEN SAVE", "DOSE_INFO", "SCREENSHOT"}
@@ -57,19 +65,25 @@ Marks = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class SliceHeader:
-    """What medssl reads of one slice of a CT, MR or PT series. UIDs and PatientID are real ones:
-    they go through :mod:`medssl.ingest.pseudonym` before they are written anywhere.
+    """What medssl reads of one slice of a CT, MR or PT series, or of one radiograph.
+
+    UIDs and PatientID are real ones: they go through :mod:`medssl.ingest.pseudonym` before they are
+    written anywhere.
 
     Attributes:
-        pose: of the slice, which may be one frame of its file, or one tile of its picture.
+        pose: of the slice, which may be one frame of its file, or one tile of its picture; that of
+            a radiograph has a pixel spacing alone.
         instance: Instance Number of its file.
         marks: what may tell volumes of one series apart, by name, the surest first.
-        kind: "classic" (one slice a file), "enhanced" (frames) or "mosaic" (tiles).
+        kind: "classic" (one slice a file), "enhanced" (frames), "mosaic" (tiles) or "projection"
+            (a radiograph).
         frame: index of its frame in the file, which has ``frames``.
         stated: numbers of slices or images that the header states, where it does.
         defects: codes that were accepted on request.
         picture: rows and columns of the stored picture.
         tile: first row and column of the slice in the picture.
+        inverted: whether low stored values are bright and are turned round, as is done with
+            radiographs alone.
     """
 
     path: Path
@@ -95,6 +109,7 @@ class SliceHeader:
     frame: int = 0
     frames: int = 1
     tile: tuple[int, int] = (0, 0)
+    inverted: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,7 @@ class Refused:
 
 
 def refuse_kind(data: pydicom.Dataset, allow: Collection[str] = ()) -> tuple[str, ...]:
-    """Raise for what is not a grey CT, MR or PT image.
+    """Raise for what is not a grey CT, MR or PT image or radiograph.
 
     Args:
         data: the header.
@@ -142,8 +157,8 @@ def refuse_kind(data: pydicom.Dataset, allow: Collection[str] = ()) -> tuple[str
         raise MedsslError("COLOUR_UNSUPPORTED", "Not a grey image")
     if sop_class == SECONDARY_CAPTURE:
         raise MedsslError("DERIVED", "A secondary capture")
-    if sop_class not in CLASSIC and sop_class not in ENHANCED:
-        raise MedsslError("MODALITY_UNSUPPORTED", "Not a CT, MR or PT image")
+    if sop_class not in _MODALITIES:
+        raise MedsslError("MODALITY_UNSUPPORTED", "Not a CT, MR or PT image or radiograph")
     accepted = refuse_image_type(words(data, "ImageType"), allow)
     tilt = number(data, "GantryDetectorTilt")
     if tilt is not None and not abs(tilt) <= _TILT_DEGREES:
@@ -205,7 +220,7 @@ def rescaling(data: pydicom.Dataset, modality: str) -> tuple[float, float]:
     if modality == "CT" and text(data, "RescaleType") not in ("", "HU", "US"):
         raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", "A CT whose values are not HU")
     if slope is None or intercept is None:
-        if modality != "MR":
+        if modality in ("CT", "PT"):
             raise MedsslError(
                 "DICOM_TAG_MISSING", f"A {modality} without Rescale Slope and Intercept"
             )
@@ -234,7 +249,7 @@ def file_fields(data: pydicom.Dataset) -> dict[str, Any]:
         "study_uid": text(data, "StudyInstanceUID"),
         "patient_id": text(data, "PatientID"),
         "frame_uid": text(data, "FrameOfReferenceUID"),
-        "modality": CLASSIC.get(sop_class) or ENHANCED[sop_class],
+        "modality": _MODALITIES[sop_class],
         "bits_stored": int(required(data, "BitsStored")),
         "signed": required(data, "PixelRepresentation") == 1,
         "picture": (int(required(data, "Rows")), int(required(data, "Columns"))),

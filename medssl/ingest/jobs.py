@@ -35,6 +35,7 @@ class Made:
         affine: 4x4, voxel to RAS mm; None for 2D.
         content: what is the same for the same image under another name.
         label: label map on the same grid, channel first, or None.
+        pixel_spacing: of a 2D image, mm between rows and between columns; None where unknown.
     """
 
     record: VolumeRecord
@@ -42,6 +43,7 @@ class Made:
     affine: Array | None
     content: str
     label: Array | None = None
+    pixel_spacing: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ class SliceReader:
         """Decode one slice.
 
         ``stored * Rescale Slope + Rescale Intercept`` (DICOM PS3.3 C.11.1.1.2). MONOCHROME1 only
-        says that low values are shown bright (PS3.3 C.7.6.3.1.2); the values keep their meaning,
-        so they are not inverted.
+        says that low values are shown bright (PS3.3 C.7.6.3.1.2); the values of slices keep their
+        meaning, so they are not inverted. Those of radiographs are.
 
         Returns:
             (row, column): an integer type where slope and intercept are whole numbers, else
@@ -53,6 +53,9 @@ class SliceReader:
         rows, columns = header.pose.shape
         tile = self._pictures[header.frame, row : row + rows, column : column + columns]
         stored = _true_values(tile, header.bits_stored, header.signed)
+        if header.inverted:
+            low, high = _range(header.bits_stored, header.signed)
+            stored = (low + high - stored.astype(np.int64)).astype(stored.dtype)
         slope, intercept = header.slope, header.intercept
         if slope == 1 and intercept == 0:
             return stored
@@ -161,6 +164,11 @@ def _need_clean_high_bits(data: pydicom.Dataset, header: SliceHeader, little: bo
         raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", "There is something above the stored bits")
 
 
+def _range(bits: int, signed: bool) -> tuple[int, int]:
+    """The lowest and the highest value that can be stored."""
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+
 def _true_values(array: Array, bits: int, signed: bool) -> Array:
     """Refuse values wider than Bits Stored, and extend the sign where it was not.
 
@@ -168,7 +176,7 @@ def _true_values(array: Array, bits: int, signed: bool) -> Array:
     """
     if not np.issubdtype(array.dtype, np.integer):
         raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", "Stored values are not integers")
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    low, high = _range(bits, signed)
     least, most = int(array.min()), int(array.max())
     if low <= least and most <= high:
         return array

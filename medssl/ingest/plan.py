@@ -129,7 +129,8 @@ def _make_dicom(
             part=volume.part,
         )
         content = content_hash(array, volume.affine) + volume.part
-        yield Made(record, array, volume.affine, content)
+        spacing = volume.pixel_spacing if volume.dims == 2 else None
+        yield Made(record, array, volume.affine, content, pixel_spacing=spacing)
 
 
 def _images(

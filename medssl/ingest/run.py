@@ -210,7 +210,9 @@ class _Loader:
         return None
 
     def _write(self, made: Made) -> None:
-        self._writer.add_volume(made.record, made.array, made.affine, made.label)
+        self._writer.add_volume(
+            made.record, made.array, made.affine, made.label, made.pixel_spacing
+        )
         self._ids.add(made.record.volume_id)
         self._seen[made.content] = (made.record.volume_id, _meaning(made))
         self.single_slices += made.affine is None and made.record.source == "dicom"

@@ -16,6 +16,7 @@ from medssl.ingest.enhanced import enhanced_slices
 from medssl.ingest.headers import (
     ENHANCED,
     MARKS,
+    PROJECTION,
     STATED,
     Refused,
     SliceHeader,
@@ -24,6 +25,7 @@ from medssl.ingest.headers import (
     refuse_pixels,
 )
 from medssl.ingest.mosaic import MOSAIC_TAGS, is_mosaic, mosaic_slices
+from medssl.ingest.radiograph import SPACINGS, radiograph
 from medssl.ingest.tags import text
 
 _KEYWORDS = (
@@ -58,7 +60,7 @@ _KEYWORDS = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
-_TAGS: list[Any] = [*_KEYWORDS, *MARKS.values(), *STATED, *MOSAIC_TAGS]
+_TAGS: list[Any] = [*_KEYWORDS, *MARKS.values(), *STATED, *SPACINGS, *MOSAIC_TAGS]
 
 
 def read_slices(path: Path, allow: Collection[str] = ()) -> list[SliceHeader] | Refused:
@@ -82,6 +84,8 @@ def read_slices(path: Path, allow: Collection[str] = ()) -> list[SliceHeader] | 
             refuse_pixels(data)
             if text(data, "SOPClassUID") in ENHANCED:
                 return enhanced_slices(path, data, allow, accepted)
+            if text(data, "SOPClassUID") in PROJECTION:
+                return [radiograph(path, data, allow, accepted)]
             one = replace(classic_slice(path, data), defects=accepted)
             return mosaic_slices(one, data) if is_mosaic(data) else [one]
     except MedsslError as error:

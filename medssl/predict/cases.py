@@ -157,7 +157,9 @@ def _load_dicom(volume: DicomVolume) -> Image:
         sides = np.linalg.norm(volume.affine[:3, :3], axis=0)
         return Image(array, volume.affine, tuple(float(side) for side in sides))
     pose = volume.headers[0].pose
-    rows, columns = (float(value) for value in pose.pixel_spacing)
+    rows, columns = volume.pixel_spacing
+    if volume.kind == "projection":
+        return Image(array, None, (rows, columns))
     plane = plane_affine(pose.position, pose.orientation, pose.pixel_spacing)
     return Image(array, LPS_TO_RAS @ plane, (rows, columns))
 

@@ -92,7 +92,8 @@ def _write_volume(work: Path, volume: Volume) -> str:
 def _source_grid(volume: Volume, array: Array) -> tuple[Array, Array]:
     """(channel, x, y, z) and affine as they were in the source."""
     if volume.dims == 2:
-        return array.transpose(0, 2, 1)[..., None], np.eye(4)
+        rows, columns = volume.spacing
+        return array.transpose(0, 2, 1)[..., None], np.diag([columns, rows, 1.0, 1.0])
     return from_canonical(array, volume.affine, volume.source_orientation)
 
 

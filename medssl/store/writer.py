@@ -75,6 +75,7 @@ class StoreWriter:
         array: Array,
         affine: Array | None,
         label: Array | None = None,
+        pixel_spacing: tuple[float, float] | None = None,
     ) -> None:
         """Write one volume, reoriented to closest RAS+.
 
@@ -83,6 +84,7 @@ class StoreWriter:
             array: (channel, x, y, z) with ``affine``, or (channel, row, column) without.
             affine: 4x4, voxel to RAS mm; None for a 2D image.
             label: (x, y, z) or (1, x, y, z) (2D: (row, column)) on the same grid, whole numbers.
+            pixel_spacing: of a 2D image, mm between rows and between columns; 1 mm where None.
 
         Raises:
             MedsslError: VOXELS_INVALID, VOLUME_EMPTY, LABEL_GRID_MISMATCH, LABEL_INVALID,
@@ -91,7 +93,8 @@ class StoreWriter:
         _check_voxels(array, record.volume_id)
         label = None if label is None else _as_label(label, array, record.volume_id)
         codes = ""
-        grid = np.eye(4) if affine is None else np.asarray(affine, dtype=np.float64)
+        flat = np.diag([*(pixel_spacing or (1.0, 1.0)), 1.0, 1.0])
+        grid = flat if affine is None else np.asarray(affine, dtype=np.float64)
         if affine is not None:
             if label is not None:
                 label, _, _ = to_canonical(label, grid)

@@ -7,7 +7,13 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.uid import JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+)
 from scipy.spatial.transform import Rotation
 
 from medssl.errors import MedsslError
@@ -318,3 +324,20 @@ def test_private_mosaic_count_is_seen_without_the_image_type(tmp_path, make_slic
     block.add_new(0x0A, "US", 35)
     data.save_as(tmp_path / "a", enforce_file_format=True)
     assert rejected([tmp_path / "a"]) == "MOSAIC_UNSUPPORTED"
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+)
+def test_other_plain_transfer_syntaxes_hold_the_same_volume(tmp_path, write_stack, syntax):
+    files = write_stack(tmp_path, PixelRepresentation=1)
+    before = only(files).decode()
+    for file in files:
+        data = pydicom.dcmread(file)
+        if syntax is ExplicitVRBigEndian:
+            data.PixelData = np.frombuffer(data.PixelData, "<u2").byteswap().tobytes()
+        data.file_meta.TransferSyntaxUID = syntax
+        implicit = syntax is ImplicitVRLittleEndian
+        little = syntax is not ExplicitVRBigEndian
+        pydicom.dcmwrite(file, data, implicit_vr=implicit, little_endian=little)
+    np.testing.assert_array_equal(only(files).decode(), before)

@@ -1,0 +1,96 @@
+"""A volume of a DICOM series: its slices, their place, and their voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medssl.ingest.headers import SliceHeader
+from medssl.ingest.pixels import SliceReader
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class DicomVolume:
+    """Slices whose headers make one volume of a series. ``series_uid``, ``study_uid`` and
+    ``patient_id`` are the real ones.
+
+    Attributes:
+        headers: its slices in slice order, along the normal of the image plane.
+        affine: 4x4 float64, voxel (column, row, slice) to RAS mm; None for a single slice.
+        part: what tells it from the other volumes of its series, "" where there is no other.
+        duplicates: further files with the same images.
+        defects: codes that were accepted on request.
+    """
+
+    headers: list[SliceHeader]
+    affine: Array | None
+    part: str = ""
+    duplicates: list[Path] = field(default_factory=list)
+    defects: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[Path]:
+        """Its files, in slice order, each once."""
+        return list(dict.fromkeys(header.path for header in self.headers))
+
+    @property
+    def kind(self) -> str:
+        """How its slices are stored: "classic", "enhanced", "mosaic" or "projection"."""
+        return self.headers[0].kind
+
+    @property
+    def modality(self) -> str:
+        """ "CT", "MR", "PT", "CR", "DX" or "MG"."""
+        return self.headers[0].modality
+
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID."""
+        return self.headers[0].series_uid
+
+    @property
+    def study_uid(self) -> str:
+        """StudyInstanceUID, may be empty."""
+        return self.headers[0].study_uid
+
+    @property
+    def patient_id(self) -> str:
+        """PatientID, may be empty."""
+        return self.headers[0].patient_id
+
+    @property
+    def pixel_spacing(self) -> tuple[float, float]:
+        """Distance between rows, then between columns, mm."""
+        rows, columns = self.headers[0].pose.pixel_spacing
+        return rows, columns
+
+    @property
+    def dims(self) -> int:
+        """3, or 2 for a single slice."""
+        return 2 if self.affine is None else 3
+
+    def decode(self, reader: SliceReader | None = None) -> Array:
+        """Read the voxels.
+
+        Args:
+            reader: one for all volumes of a file, so that it is read once.
+
+        Returns:
+            (1, x, y, z) on the grid of :attr:`affine`, x along the columns and y along the rows;
+            (1, row, column) for a single slice. CT in HU, MR in arbitrary units, PT in the units
+            of its series.
+
+        Raises:
+            MedsslError: as :meth:`medssl.ingest.pixels.SliceReader.read`.
+        """
+        reader = reader or SliceReader()
+        if self.affine is None:
+            return reader.read(self.headers[0])[None]
+        # Slice-wise types can differ (one slice may rescale by 1); numpy finds the common one.
+        return np.stack([reader.read(header).T for header in self.headers], axis=-1)[None]
