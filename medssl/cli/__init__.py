@@ -13,6 +13,7 @@ from medssl.cli import (
     export,
     finetune,
     ingest,
+    inspect,
     predict,
     pretrain,
     review,
@@ -28,6 +29,7 @@ app = typer.Typer(
     help="Self-supervised pretraining on your own scans: from DICOM to a reviewed segmentation.",
 )
 app.command()(ingest.ingest)
+app.command()(inspect.inspect)
 app.command()(pretrain.pretrain)
 app.command()(evaluate.evaluate)
 app.add_typer(finetune.app, name="finetune")
