@@ -94,6 +94,9 @@ CODES: dict[str, Code] = {
     "SUBJECT_UNKNOWN": Code(_REJECT, "The subject of the image is not stated."),
     "LABEL_WITHOUT_IMAGE": Code(_REJECT, "A label map has no image."),
     "ARCHIVE_INVALID": Code(_REJECT, "The .npz does not have the arrays of a MedMNIST set."),
+    "READER_FAILED": Code(
+        _REJECT, "Reading a series crashed, took too long or too much memory; the rest went on."
+    ),
     "DECODER_MISSING": Code(_REJECT, "No decoder for this transfer syntax is installed."),
     "DECODE_FAILED": Code(_REJECT, "The pixel data could not be decoded."),
     "DICOM_TAG_MISSING": Code(_REJECT, "A DICOM attribute that geometry or pixels need is absent."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,10 @@ def ingest(
             metavar="CODE", help="Accept a defect by its code; may be given several times."
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Series read at once; by default one a core, up to 4."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Read DICOM, NIfTI, PNG or MedMNIST files into a new store.
@@ -59,6 +64,7 @@ def ingest(
         modality=modality,
         class_folders=class_folders,
         allow=allow or (),
+        workers=workers or min(4, os.cpu_count() or 1),
     )
     if as_json:
         import json

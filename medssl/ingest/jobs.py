@@ -54,11 +54,13 @@ class Job:
         files: what the volume is made of.
         duplicates: files that say the same again.
         make: reads them; raises MedsslError for what it refuses.
+        isolated: read in a process of its own.
     """
 
     files: list[Path]
     make: Callable[[], Iterable[Made]]
     duplicates: list[Path] = field(default_factory=list)
+    isolated: bool = False
 
 
 def content_hash(array: Array, affine: Array | None) -> str:

@@ -72,7 +72,8 @@ def _dicom(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Re
             for path in [*files, *copies]
             if (row := _row(relative[path], context.tables)) is not None
         ]
-        jobs.append(Job(files, partial(_make_dicom, together, rows, context), copies))
+        make = partial(_make_dicom, together, rows, context)
+        jobs.append(Job(files, make, copies, isolated=True))
     return jobs, rejections
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from medssl.errors import CODES, Exit, MedsslError
 from medssl.ingest.account import Account, IngestSummary
 from medssl.ingest.dicom import ALLOWABLE
+from medssl.ingest.isolate import Limits, run_jobs
 from medssl.ingest.jobs import Job, Made
 from medssl.ingest.plan import Context, plan
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
@@ -41,6 +43,7 @@ def ingest(
     modality: str = "OT",
     class_folders: bool = False,
     allow: Collection[str] = (),
+    workers: int = 1,
 ) -> IngestSummary:
     """Read everything below a folder into a new store; what is not certain is refused.
 
@@ -57,6 +60,8 @@ def ingest(
         class_folders: take the folder of a PNG without a table for its class.
         allow: codes of defects to accept (:data:`medssl.ingest.dicom.ALLOWABLE`); the manifest
             keeps them for each volume that has one.
+        workers: how many series are read at once, each in a process of its own with limits on
+            time and memory; the store does not depend on it.
 
     Raises:
         MedsslError: CODE_NOT_ALLOWABLE, INPUT_MISSING, STORE_EXISTS, STORE_INSIDE_INPUT,
@@ -78,9 +83,11 @@ def ingest(
         outcome = Outcome.IGNORED if rejection.code == "NOT_AN_IMAGE" else Outcome.REJECTED
         account.mark(rejection.files, outcome, rejection.code, rejection.detail)
     with StoreWriter(store_path, StoreInfo(made_by=_made_by(modality))) as writer:
-        loader = _Loader(writer, account)
-        for job in track(jobs, "Ingest"):
-            loader.run(job)
+        loader, limits = _Loader(writer, account), Limits.of_this_machine(workers)
+        with TemporaryDirectory(prefix=".medssl-", dir=store_path.parent) as scratch:
+            made = run_jobs(jobs, Path(scratch), workers, limits)
+            for job, results in track(made, "Ingest", total=len(jobs)):
+                loader.run(job, results)
         account.write_private(private)
         if loader.volumes:
             writer.set_label_names(_all_label_names(loader.label_values, stated))
@@ -167,13 +174,13 @@ class _Loader:
         """How many volumes were written."""
         return len(self._ids)
 
-    def run(self, job: Job) -> None:
-        """Read and write one job; its rejections go to the account, the rest is raised."""
+    def run(self, job: Job, results: Iterator[Made]) -> None:
+        """Write what one job made; its rejections go to the account, the rest is raised."""
         written: list[str] = []
         errors: list[MedsslError] = []
         first: str | None = None
         try:
-            for made in job.make():
+            for made in results:
                 first = self._known(made)
                 if first is not None:
                     break
