@@ -18,6 +18,8 @@ from medssl.ingest.headers import SliceHeader
 
 # Cosines of planes that are meant to differ do so by more than 5 degrees.
 _CLEARLY_APART = float(np.sin(np.radians(5.0)))
+# More are no acquisition by planes, and comparing each with each would take for ever.
+_MOST_PLANES = 32
 # Values that say more than their rank, and are no dates.
 _SPOKEN = frozenset({"echo_time", "inversion_time", "b_value"})
 
@@ -60,6 +62,8 @@ def _by_orientation(headers: Sequence[SliceHeader]) -> list[Part]:
                 break
         else:
             planes.append((cosines, [header]))
+        if len(planes) > _MOST_PLANES:
+            return [Part("", list(headers))]
     apart = all(
         np.abs(one - two).max() > _CLEARLY_APART
         for index, (one, _) in enumerate(planes)

@@ -126,6 +126,16 @@ def test_clearly_different_planes_are_volumes_of_their_own(series):
     assert [len(volume.headers) for volume in volumes] == [3, 4]
 
 
+def test_a_plane_for_every_slice_is_refused_at_once(series):
+    turns = [np.radians(10 * k / 3) for k in range(40)]
+    slices = [
+        (0.0, k, {"orientation": (np.cos(a), np.sin(a), 0.0, -np.sin(a), np.cos(a), 0.0)})
+        for k, a in enumerate(turns)
+    ]
+    volumes, (rejection,) = series([*slices, *slices])
+    assert (volumes, rejection.code) == ([], "ORIENTATION_MIXED")
+
+
 @pytest.mark.parametrize("slices", [planes(1), planes(3, tilt=0.02)])
 def test_a_single_other_plane_or_a_small_turn_is_refused(series, slices):
     volumes, (rejection,) = series(slices)
