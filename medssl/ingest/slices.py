@@ -10,6 +10,7 @@ from typing import Any
 
 import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
 
 from medssl.errors import MedsslError
 from medssl.ingest.enhanced import enhanced_slices
@@ -60,7 +61,9 @@ _KEYWORDS = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
-_TAGS: list[Any] = [*_KEYWORDS, *MARKS.values(), *STATED, *SPACINGS, *MOSAIC_TAGS]
+_TAGS: list[Any] = [
+    Tag(key) for key in (*_KEYWORDS, *MARKS.values(), *STATED, *SPACINGS, *MOSAIC_TAGS)
+]
 
 
 def read_slices(path: Path, allow: Collection[str] = ()) -> list[SliceHeader] | Refused:

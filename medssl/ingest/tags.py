@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pydicom
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
 
 from medssl.errors import MedsslError
 
 Key = str | int
 """A keyword of the standard, or group * 65536 + element."""
+
+
+@cache
+def _tag(key: Key) -> BaseTag:
+    """Looked up once: pydicom would translate a keyword at every use."""
+    return Tag(key)
 
 
 def value(data: pydicom.Dataset, key: Key) -> Any:
@@ -20,9 +28,8 @@ def value(data: pydicom.Dataset, key: Key) -> Any:
         MedsslError: DICOM_TAG_INVALID where it cannot be read.
     """
     try:
-        if key not in data:
-            return None
-        return data[key].value
+        element = data.get(_tag(key))
+        return None if element is None else element.value
     # pydicom converts a value when it is first asked for, and quotes it in what it raises.
     except Exception:
         raise MedsslError("DICOM_TAG_INVALID", f"{_name(key)} cannot be read") from None

@@ -15,6 +15,7 @@ STATISTICS = ("min", "max", "mean", "std", "p005", "p500", "p995", "fg_mean", "f
 
 # The foreground starts this far up from the 0.5th to the 99.5th percentile.
 FOREGROUND_FRACTION = 0.1
+_MOST_LEVELS = 2**20  # integers that span more are sorted
 
 A = TypeVar("A")
 
@@ -30,21 +31,54 @@ def statistics(array: npt.NDArray[Any]) -> dict[str, float]:
         foreground (voxels above a tenth of the way between the outer percentiles), clipped to
         those percentiles.
     """
-    values = np.asarray(array, dtype=np.float64).ravel()
-    low, middle, high = np.percentile(values, (0.5, 50.0, 99.5))
-    foreground = values[values > low + FOREGROUND_FRACTION * (high - low)]
-    clipped = np.clip(foreground if foreground.size else values, low, high)
+    levels, counts = _histogram(np.asarray(array).ravel())
+    low, middle, high = (_quantile(levels, counts, q) for q in (0.005, 0.5, 0.995))
+    bright = levels > low + FOREGROUND_FRACTION * (high - low)
+    if not bright.any():
+        bright[:] = True
+    mean, std = _moments(levels, counts)
+    fg_mean, fg_std = _moments(np.clip(levels[bright], low, high), counts[bright])
     return {
-        "min": float(values.min()),
-        "max": float(values.max()),
-        "mean": float(values.mean()),
-        "std": float(values.std()),
-        "p005": float(low),
-        "p500": float(middle),
-        "p995": float(high),
-        "fg_mean": float(clipped.mean()),
-        "fg_std": float(clipped.std()),
+        "min": float(levels[0]),
+        "max": float(levels[-1]),
+        "mean": mean,
+        "std": std,
+        "p005": low,
+        "p500": middle,
+        "p995": high,
+        "fg_mean": fg_mean,
+        "fg_std": fg_std,
     }
+
+
+def _histogram(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The values that occur, float64, ascending, and how often; repeats may follow each other.
+
+    Scans hold millions of voxels of a few thousand values, and counting is far faster than sorting.
+    """
+    if np.issubdtype(values.dtype, np.integer):
+        low, high = int(values.min()), int(values.max())
+        if high - low < _MOST_LEVELS:
+            counts = np.bincount(values.astype(np.int64) - low)
+            present = np.flatnonzero(counts)
+            return (present + low).astype(np.float64), counts[present]
+    ordered = np.sort(values.astype(np.float64))
+    return ordered, np.ones(len(ordered), dtype=np.int64)
+
+
+def _quantile(levels: npt.NDArray[Any], counts: npt.NDArray[Any], share: float) -> float:
+    """As `numpy.percentile`: linear between the two nearest voxels in order."""
+    ends = np.cumsum(counts)
+    place = share * (int(ends[-1]) - 1)
+    below = int(place)
+    first, second = levels[np.searchsorted(ends, [below, min(below + 1, ends[-1] - 1)], "right")]
+    return float(first + (second - first) * (place - below))
+
+
+def _moments(levels: npt.NDArray[Any], counts: npt.NDArray[Any]) -> tuple[float, float]:
+    """Mean and standard deviation."""
+    mean = float(np.average(levels, weights=counts))
+    return mean, float(np.sqrt(np.average((levels - mean) ** 2, weights=counts)))
 
 
 class IntensityContract(StrictModel):

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl.store.intensity import IntensityContract, statistics
+from medssl.store.intensity import STATISTICS, IntensityContract, statistics
 
 
 def test_statistics_of_a_known_array():
@@ -49,3 +49,27 @@ def test_the_default_follows_modality_and_type(modality, dtype, scheme):
 def test_a_constant_foreground_stays_finite():
     stats = statistics(np.array([0.0] * 90 + [5.0] * 10))
     assert np.isfinite(IntensityContract().normalise(np.array([0.0, 5.0]), stats)).all()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.random.default_rng(0).integers(-1024, 3071, (9, 8, 7)).astype(np.int16),
+        np.random.default_rng(1).integers(0, 2**40, 1001),
+        np.random.default_rng(2).normal(size=500).astype(np.float32),
+        np.array([3]),
+        np.array([1, 2], dtype=np.uint8),
+        np.array([7] * 999 + [9]),
+    ],
+    ids=lambda array: f"{array.dtype}-{array.size}",
+)
+def test_statistics_are_those_of_sorted_voxels(array):
+    values = array.astype(np.float64).ravel()
+    low, middle, high = np.percentile(values, (0.5, 50.0, 99.5))
+    bright = values[values > low + 0.1 * (high - low)]
+    clipped = np.clip(bright if bright.size else values, low, high)
+    expected = [values.min(), values.max(), values.mean(), values.std(), low, middle, high]
+    expected += [clipped.mean(), clipped.std()]
+    found = statistics(array)
+    assert list(found) == list(STATISTICS)
+    np.testing.assert_allclose(list(found.values()), expected, rtol=1e-9, atol=1e-9)
