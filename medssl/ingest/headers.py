@@ -12,6 +12,7 @@ import pydicom
 
 from medssl.errors import MedsslError
 from medssl.ingest.geometry import SlicePose
+from medssl.ingest.stated import stated_counts
 from medssl.ingest.tags import joined, number, numbers, required, text, words
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -56,10 +57,6 @@ MARKS = {
     "acquisition_date": "AcquisitionDate",
     "acquisition_time": "AcquisitionTime",
 }
-# How many slices there should be: of the acquisition (Images in Acquisition, Number of Slices), and
-# the same in GE's and Philips' private blocks.
-STATED = (0x00201002, 0x00540081, 0x0021104F, 0x20011018)
-
 Marks = tuple[tuple[str, str], ...]
 
 
@@ -272,7 +269,6 @@ def classic_slice(path: Path, data: pydicom.Dataset) -> SliceHeader:
     )
     slope, intercept = rescaling(data, fields["modality"])
     marks = tuple((name, joined(data, key)) for name, key in MARKS.items())
-    counts = (number(data, key) for key in STATED)
     return SliceHeader(
         path=path,
         pose=pose,
@@ -281,6 +277,6 @@ def classic_slice(path: Path, data: pydicom.Dataset) -> SliceHeader:
         thickness=number(data, "SliceThickness"),
         declared_spacing=number(data, "SpacingBetweenSlices"),
         marks=marks,
-        stated=tuple(int(count) for count in counts if count and math.isfinite(count)),
+        stated=stated_counts(data),
         **fields,
     )

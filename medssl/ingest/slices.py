@@ -18,7 +18,6 @@ from medssl.ingest.headers import (
     ENHANCED,
     MARKS,
     PROJECTION,
-    STATED,
     Refused,
     SliceHeader,
     classic_slice,
@@ -27,6 +26,7 @@ from medssl.ingest.headers import (
 )
 from medssl.ingest.mosaic import MOSAIC_TAGS, is_mosaic, mosaic_slices
 from medssl.ingest.radiograph import SPACINGS, radiograph
+from medssl.ingest.stated import STATED_TAGS
 from medssl.ingest.tags import text
 
 _KEYWORDS = (
@@ -62,7 +62,7 @@ _KEYWORDS = (
     "PerFrameFunctionalGroupsSequence",
 )
 _TAGS: list[Any] = [
-    Tag(key) for key in (*_KEYWORDS, *MARKS.values(), *STATED, *SPACINGS, *MOSAIC_TAGS)
+    Tag(key) for key in (*_KEYWORDS, *MARKS.values(), *STATED_TAGS, *SPACINGS, *MOSAIC_TAGS)
 ]
 
 

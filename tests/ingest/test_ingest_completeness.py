@@ -45,6 +45,27 @@ def test_a_count_of_the_whole_series_refuses_none_of_its_volumes(tmp_path, write
     assert [len(volume.headers) for volume in volumes] == [3, 3]
 
 
+@pytest.mark.parametrize(
+    ("group", "element", "creator", "refused"),
+    [
+        (0x0021, 0x4F, "GEMS_RELA_01", True),
+        (0x2001, 0x18, "Philips Imaging DD 001", True),
+        (0x0021, 0x4F, "SOMEONE ELSE", False),
+    ],
+)
+def test_private_counts_are_read_in_their_makers_block_alone(
+    tmp_path, write_stack, group, element, creator, refused
+):
+    def change(index, data):
+        block = data.private_block(group, creator, create=True)
+        block.add_new(element, "SH" if creator == "SOMEONE ELSE" else "SL", "text" if creator ==
+                      "SOMEONE ELSE" else 9)  # fmt: skip
+
+    volumes, rejections = find_volumes(write_stack(tmp_path, 4, change=change))
+    assert [rejection.code for rejection in rejections] == [STATED] * refused
+    assert len(volumes) == 1 - refused
+
+
 HEIGHTS = [2.0 * k for k in range(6)]
 
 
