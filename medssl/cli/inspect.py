@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+Outcome = Literal["used", "duplicate", "rejected", "ignored"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,12 +20,10 @@ def inspect(
     volumes: Annotated[bool, typer.Option("--volumes", help="List the volumes.")] = False,
     files: Annotated[bool, typer.Option("--files", help="List the files of the ledger.")] = False,
     modality: Annotated[
-        str | None, typer.Option(help="Volumes of this modality only, such as CT.")
+        str | None, typer.Option(help="List the volumes of this modality, such as CT.")
     ] = None,
-    outcome: Annotated[
-        str | None, typer.Option(help="Files that were used, duplicate, rejected or ignored.")
-    ] = None,
-    code: Annotated[str | None, typer.Option(help="Files with this code only.")] = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="List the files of this outcome.")] = None,
+    code: Annotated[str | None, typer.Option(help="List the files with this code.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Show what is in a store, and what became of the files.
@@ -33,19 +33,20 @@ def inspect(
     \b
     Example:
       medssl inspect store/
-      medssl inspect store/ --files --outcome rejected
-      medssl inspect store/ --volumes --modality CT
+      medssl inspect store/ --outcome rejected
+      medssl inspect store/ --modality CT
     """
     from medssl.store import Store
-    from medssl.store.describe import describe
+    from medssl.store.describe import describe, list_files, list_volumes
 
+    want_volumes, want_files = volumes or modality, files or outcome or code
+    if want_volumes and want_files:
+        raise typer.BadParameter("list the volumes or the files, not both")
     opened = Store.open(store)
-    if volumes:
-        _print(_volumes(opened.manifest, modality), as_json)
-    if files:
-        _print(_files(opened.ledger, outcome, code), as_json)
-    if volumes or files:
-        return
+    if want_volumes:
+        return _print(list_volumes(opened, modality), as_json)
+    if want_files:
+        return _print(list_files(opened, outcome, code), as_json)
     found = describe(opened)
     if as_json:
         import json
@@ -53,17 +54,6 @@ def inspect(
         typer.echo(json.dumps(found.as_json(), indent=2))
     else:
         _show(found)
-
-
-def _volumes(manifest: pd.DataFrame, modality: str | None) -> pd.DataFrame:
-    wanted = ["volume_id", "subject_id", "modality", "part", "shape", "spacing", "split", "defects"]
-    rows = manifest if modality is None else manifest[manifest["modality"] == modality.upper()]
-    return rows[[column for column in wanted if column in rows]]
-
-
-def _files(ledger: pd.DataFrame, outcome: str | None, code: str | None) -> pd.DataFrame:
-    rows = ledger if outcome is None else ledger[ledger["outcome"] == outcome.lower()]
-    return rows if code is None else rows[rows["code"] == code.upper()]
 
 
 def _print(rows: pd.DataFrame, as_json: bool) -> None:

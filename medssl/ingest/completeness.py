@@ -67,17 +67,16 @@ def is_part_of(one: Array, slices: int, other: Array, others: int) -> bool:
 
 
 def beside_siblings(
-    volumes: list[DicomVolume], rejections: list[Rejection], allow: Collection[str]
+    volumes: list[DicomVolume], allow: Collection[str]
 ) -> tuple[list[DicomVolume], list[Rejection]]:
     """Refuse series that have a volume which is a piece of another one of their study.
 
     Args:
         volumes: of all series.
-        rejections: so far.
         allow: with SLICES_FEWER_THAN_SIBLING, such volumes are marked and kept.
 
     Returns:
-        the volumes and rejections there are then.
+        the volumes that are left, and a rejection for each series refused.
     """
     code = "SLICES_FEWER_THAN_SIBLING"
     places: dict[tuple[object, ...], list[DicomVolume]] = {}
@@ -86,17 +85,17 @@ def beside_siblings(
     short = {id(v) for v in volumes if any(_is_piece(v, other) for other in places[_grid(v)])}
     if code in allow:
         marked = [replace(v, defects=[*v.defects, code]) if id(v) in short else v for v in volumes]
-        return marked, rejections
-    refused: dict[str, list[Path]] = {}
-    for volume in volumes:
-        if id(volume) in short:
-            refused.setdefault(volume.series_uid, [])
+        return marked, []
+    refused: dict[str, list[Path]] = {v.series_uid: [] for v in volumes if id(v) in short}
+    kept = []
     for volume in volumes:
         if volume.series_uid in refused:
             refused[volume.series_uid] += [*volume.files, *volume.duplicates]
+        else:
+            kept.append(volume)
     text = "Another series of the study has these slices and more"
-    more = [Rejection(list(dict.fromkeys(paths)), code, text) for paths in refused.values()]
-    return [v for v in volumes if v.series_uid not in refused], [*rejections, *more]
+    paths = (list(dict.fromkeys(files)) for files in refused.values())
+    return kept, [Rejection(files, code, text) for files in paths]
 
 
 def _grid(volume: DicomVolume) -> tuple[object, ...]:

@@ -46,6 +46,10 @@ ALLOWABLE = frozenset(
 radiographs alone."""
 
 
+# Marks that change what a voxel means: the slices of one volume must share them.
+_CONTRASTS = ("image_type", "component", "echo_time", "inversion_time", "b_value")
+
+
 def find_volumes(
     files: Iterable[Path], *, single_slices: bool = False, allow: Collection[str] = ()
 ) -> tuple[list[DicomVolume], list[Rejection]]:
@@ -80,7 +84,8 @@ def find_volumes(
         except MedsslError as error:
             paths = list(dict.fromkeys(header.path for header in group))
             rejections.append(Rejection(paths, error.code, error.what))
-    return beside_siblings(volumes, rejections, allow)
+    volumes, more = beside_siblings(volumes, allow)
+    return volumes, [*rejections, *more]
 
 
 def _volumes(
@@ -137,8 +142,9 @@ def _volume(part: Part, copies: Sequence[tuple[SliceHeader, Path]]) -> DicomVolu
     first = part.headers[0]
     poses = [header.pose for header in part.headers]
     placed = stack(poses, first.declared_spacing, first.thickness)
-    if len({dict(header.marks).get("echo_time") for header in part.headers}) > 1:
-        raise MedsslError("SERIES_MIXED", "The slices of one volume have several echo times")
+    for name in _CONTRASTS:
+        if len({dict(header.marks).get(name) for header in part.headers}) > 1:
+            raise MedsslError("SERIES_MIXED", f"The slices of one volume differ in {name}")
     own = {header.path for header in part.headers}
     duplicates = dict.fromkeys(path for header, path in copies if header.path in own)
     ordered = [part.headers[i] for i in placed.order]

@@ -84,7 +84,8 @@ def enhanced_slices(
         frame = _Frame(shared[0] if shared else None, one)
         kind = frame.group(*_FRAME_TYPES)
         defects = {*accepted, *refuse_image_type(words(kind, "FrameType"), allow)}
-        header = _slice(path, fields, frame, _marks(frame, kind, dimensions))
+        marks = (*_marks(frame, kind, dimensions), ("instance", str(fields["instance"])))
+        header = _slice(path, fields, frame, marks)
         slices.append(replace(header, frame=index, frames=frames, defects=tuple(sorted(defects))))
     return slices
 

@@ -56,6 +56,7 @@ MARKS = {
     "acquisition": "AcquisitionNumber",
     "acquisition_date": "AcquisitionDate",
     "acquisition_time": "AcquisitionTime",
+    "instance": "InstanceNumber",
 }
 Marks = tuple[tuple[str, str], ...]
 

@@ -38,7 +38,7 @@ class Limits:
     Attributes:
         seconds: of wall time for a job.
         seconds_per_file: beside that, for each of its files.
-        bytes: of memory, above what the program has already.
+        bytes: of memory, above what the program has already; 0 for any amount.
     """
 
     seconds: float = 300.0

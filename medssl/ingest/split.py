@@ -83,7 +83,7 @@ def _by_marks(part: Part) -> list[Part]:
     spots = {id(header): place for header, place in zip(part.headers, where, strict=True)}
     parts = [part]
     names = list(dict.fromkeys(name for header in part.headers for name, _ in header.marks))
-    for name in [*names, "instance"]:
+    for name in names:
         parts = [new for old in parts for new in _by_value(old, name, spots)]
     return [new for old in parts for new in _by_order(old, spots)]
 
@@ -94,7 +94,7 @@ def _by_value(part: Part, name: str, spots: dict[int, int]) -> list[Part]:
         return [part]
     groups: dict[str, list[SliceHeader]] = {}
     for header in part.headers:
-        groups.setdefault(_mark(header, name), []).append(header)
+        groups.setdefault(dict(header.marks).get(name, ""), []).append(header)
     wanted = {spots[id(header)] for header in part.headers}
     fits = all(
         {spots[id(header)] for header in group} == wanted and _complete(group, spots)
@@ -139,12 +139,6 @@ def _complete(headers: Sequence[SliceHeader], spots: dict[int, int], once: bool 
     """Whether every position is there equally often (or once)."""
     counts = set(Counter(spots[id(header)] for header in headers).values())
     return counts == {1} if once else len(counts) == 1
-
-
-def _mark(header: SliceHeader, name: str) -> str:
-    if name == "instance":
-        return "" if header.instance is None else str(header.instance)
-    return dict(header.marks).get(name, "")
 
 
 def _spoken(name: str, value: str) -> str:

@@ -49,13 +49,19 @@ def words(data: pydicom.Dataset, key: Key) -> list[str]:
 
 
 def joined(data: pydicom.Dataset, key: Key) -> str:
-    """The values as one text, "" where it is absent; equal texts mean equal values."""
+    """The values as one text, "" where it is absent; equal texts mean equal values: numbers are
+    rounded to a thousandth, for "30" and "30.0" are one echo time."""
     found = value(data, key)
-    if found is None or isinstance(found, str):
-        return (found or "").strip(" \0")
-    if isinstance(found, MultiValue | list | tuple):
-        return "\\".join(str(part).strip() for part in found)
-    return str(found)
+    several = isinstance(found, MultiValue | list | tuple)
+    values = found if several else [] if found is None else [found]
+    return "\\".join(_comparable(str(part).strip(" \0")) for part in values)
+
+
+def _comparable(word: str) -> str:
+    try:
+        return str(round(float(word), 3))
+    except ValueError:
+        return word
 
 
 def number(data: pydicom.Dataset, key: Key) -> float | None:

@@ -87,6 +87,21 @@ def describe(store: Store) -> Description:
     )
 
 
+def list_volumes(store: Store, modality: str | None = None) -> pd.DataFrame:
+    """The manifest's columns that a reader wants, of one modality or of all."""
+    manifest = store.manifest
+    wanted = ["volume_id", "subject_id", "modality", "part", "shape", "spacing", "split", "defects"]
+    rows = manifest if modality is None else manifest[manifest["modality"] == modality.upper()]
+    return rows[[column for column in wanted if column in rows]]
+
+
+def list_files(store: Store, outcome: str | None = None, code: str | None = None) -> pd.DataFrame:
+    """The ledger, or its rows of one outcome and one code."""
+    rows = store.ledger
+    rows = rows if outcome is None else rows[rows["outcome"] == outcome]
+    return rows if code is None else rows[rows["code"] == code.upper()]
+
+
 def _group(modality: str, dims: int, rows: pd.DataFrame) -> Group:
     return Group(
         modality=modality,

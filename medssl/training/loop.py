@@ -114,13 +114,7 @@ def fit(
         factor = cosine(done, config.steps, round(config.warmup * config.steps))
         for group in optimiser.param_groups:
             group["lr"] = config.lr * factor
-        try:
-            loss, logs = model(batch)
-            fabric.backward(loss)
-        except torch.OutOfMemoryError:
-            raise MedsslError(
-                "OUT_OF_MEMORY", "The device ran out of memory", fix="Lower batch_size."
-            ) from None
+        loss, logs = _backward(fabric, model, batch)
         norm = fabric.clip_gradients(
             model, optimiser, max_norm=config.clip, error_if_nonfinite=False
         )
@@ -144,6 +138,17 @@ def fit(
     task.cpu()
     history.write(folder / "history.csv")
     return history
+
+
+def _backward(fabric: Any, model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    try:
+        loss, logs = model(batch)
+        fabric.backward(loss)
+    except torch.OutOfMemoryError:
+        raise MedsslError(
+            "OUT_OF_MEMORY", "The device ran out of memory", fix="Lower batch_size."
+        ) from None
+    return loss, logs
 
 
 def _fabric(config: LoopConfig) -> Any:

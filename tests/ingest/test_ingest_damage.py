@@ -77,7 +77,7 @@ def test_each_is_correct_volumes_or_one_rejection(answers, number):
     assert volumes == damage.right or damage.code
 
 
-def test_nothing_is_written_outside(root):
+def test_nothing_is_written_outside(answers, root):
     assert not list(root.parents[2].rglob("*evil*"))
 
 

@@ -56,6 +56,12 @@ def test_repeated_positions_are_told_apart_by_the_tag_that_explains_them(series,
         assert values(volumes[0]) == [10, 11, 12, 13]
 
 
+def test_a_number_written_in_two_ways_is_one(series):
+    slices = [(z, k, {"EchoTime": ["30", "30.0"][k % 2]}) for k, z in enumerate(HEIGHTS)]
+    (volume,), _ = series(slices)
+    assert values(volume) == [0, 1, 2, 3]
+
+
 def test_two_tags_together(series):
     volumes, rejections = series(
         by_volume(4, lambda v, k: {"EchoTime": 5 + v // 2, "TemporalPositionIdentifier": v % 2})
@@ -93,6 +99,9 @@ def test_tags_that_vary_without_repeats_split_nothing(series):
         (by_volume(2, lambda v, k: {"AcquisitionTime": f"1200{k}{v}"}), "TIME_SERIES_UNSUPPORTED"),
         # one slice of another echo among distinct positions
         ([(z, k, {"EchoTime": 5 + (k == 2)}) for k, z in enumerate(HEIGHTS)], "SERIES_MIXED"),
+        # magnitude and phase among distinct positions
+        ([(z, k, {"ImageType": ["ORIGINAL", "PRIMARY", "MP"[k % 2]]}) for k, z in
+          enumerate(HEIGHTS)], "SERIES_MIXED"),
         # one position over and over
         ([(0.0, k, {"InstanceNumber": k}) for k in range(4)], "TIME_SERIES_UNSUPPORTED"),
     ],

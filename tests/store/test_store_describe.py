@@ -69,13 +69,18 @@ def test_the_command_line_shows_filters_and_speaks_json(store):
     assert "4 volumes, 3 subjects" in shown
     assert "SLICE_MISSING" in shown
     assert json.loads(run(store, "--json"))["volumes"] == 4
-    volumes = json.loads(run(store, "--volumes", "--modality", "ct", "--json"))
+    volumes = json.loads(run(store, "--modality", "ct", "--json"))
     assert [row["part"] for row in volumes] == ["echo_time=5", "echo_time=9"]
     lines = run(store, "--volumes", "--modality", "CT").splitlines()
     assert lines[1].split("\t")[4:6] == ["4,5,3", "1,1,2"]
-    (row,) = json.loads(run(store, "--files", "--outcome", "rejected", "--json"))
+    (row,) = json.loads(run(store, "--outcome", "rejected", "--json"))
     assert row["code"] == "SLICE_MISSING"
     assert json.loads(run(store, "--files", "--code", "derived", "--json")) == []
+
+
+@pytest.mark.parametrize("wrong", [["--outcome", "lost"], ["--volumes", "--files"]])
+def test_what_cannot_be_listed_is_wrong_usage(store, wrong):
+    assert CliRunner().invoke(app, ["inspect", str(store), *wrong]).exit_code == 2
 
 
 def test_a_store_from_before_parts_is_described(store):
