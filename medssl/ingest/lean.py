@@ -115,10 +115,8 @@ class _Walk:
     def _meta(self) -> tuple[str, str, int]:
         """Transfer syntax, media storage class and end of the file meta information."""
         syntax, media, place, last = "", "", 132, 0
-        while place < self._size:
-            tag, vr, length, start = self._explicit(place)
-            if tag >> 16 != 2:
-                break
+        while place < self._size and self._implicit(place)[0] >> 16 == 2:
+            tag, _, length, start = self._explicit(place)
             if tag <= last or length == _UNDEFINED:
                 raise _Unusual
             if tag == 0x00020010:
