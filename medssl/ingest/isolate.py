@@ -1,42 +1,46 @@
-"""Jobs in processes of their own, with limits, so that a hostile file costs its own series alone.
+"""Work in processes of their own, with limits, so that a hostile file costs its own series alone.
 
 Decoders are written in C and Rust, and a file made to harm can crash them, keep them busy for ever
-or make them ask for all memory there is. Each job is forked, writes what it made as plain arrays
-into a scratch folder, and is read from there; no object is unpickled. Results come in the order of
-the jobs, so a store does not depend on the number of workers.
+or make them ask for all memory there is. Items of work are forked off in batches. A child appends
+one line to a journal for each item it ends, and no object is unpickled; an item that kills its
+child, or hangs, gets a line that says so, and another child goes on with the rest. The journal is
+also what an interrupted run is resumed from: an item that has a line is not done again. Answers
+come in the order of the items, so nothing depends on the number of workers.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
-import json
 import multiprocessing
 import os
 import resource
-import shutil
+import signal
+import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from medssl.errors import MedsslError
-from medssl.ingest.jobs import Job, Made
-from medssl.store import VolumeRecord
+from medssl.errors import Exit, MedsslError
+from medssl.ingest.journal import FATAL, Answer, Item, Journal, line
 
 _FORK = multiprocessing.get_context("fork")
-_DONE = "done.json"
+_BATCHES = 4  # for each worker: a long one at the end should not keep the others waiting
+_MOST_FILES = 512  # in a batch: what is lost to a crash of the whole program
+_POLL = 0.2
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one job may use.
+    """What one item may use.
 
     Attributes:
-        seconds: of wall time for a job.
+        seconds: of wall time.
         seconds_per_file: beside that, for each of its files.
         bytes: of memory, above what the program has already; 0 for any amount.
     """
@@ -58,128 +62,195 @@ class Limits:
         return cls(bytes=max(2**30, int(0.75 * total / workers)))
 
 
-def run_jobs(
-    jobs: Iterable[Job], scratch: Path, workers: int, limits: Limits
-) -> Iterator[tuple[Job, Iterator[Made]]]:
-    """Run jobs, those that ask for it in processes of their own.
+Work = Callable[[Any, Path], Any]
+"""What a child does with each item's payload and a folder for files: it returns plain data, such as
+JSON can hold."""
+
+
+def run_items(
+    work: Work, items: Sequence[Item], folder: Path, workers: int, limits: Limits
+) -> Iterator[tuple[Item, Answer]]:
+    """Do work on items, several at once.
 
     Args:
-        jobs: in the order in which results are wanted.
-        scratch: a folder for what is on its way.
+        work: what to do.
+        items: in the order in which answers are wanted.
+        folder: of the journal, and of what work writes; made where missing.
         workers: how many processes run at once, at least one.
-        limits: of each.
+        limits: of each item.
 
     Yields:
-        each job with what it makes, to be read before the next is asked for. Reading raises what
-        the job raises, and READER_FAILED where its process crashed or went beyond its limits.
+        every item and its answer. The error is what the work raised, or READER_FAILED where its
+        process crashed or went beyond its limits.
+
+    Raises:
+        MedsslError: what the work raised where that is not the input's fault (DISK_FULL).
     """
-    waiting, running = iter(enumerate(jobs)), deque[_Running]()
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = Journal(folder)
+    rest = [item for item in items if item.key not in journal.lines]
+    waiting = iter(_batches(rest, workers, journal))
+    running: deque[Batch] = deque()
     try:
-        while True:
-            while len(running) < workers and (item := next(waiting, None)) is not None:
-                running.append(_Running(item[1], scratch / str(item[0]), limits))
-            if not running:
-                return
-            yield running[0].job, running[0].results()
-            running.popleft().end()
+        for item in items:
+            while item.key not in journal.lines:
+                while len(running) < workers + _BATCHES and (new := next(waiting, None)):
+                    running.append(new)
+                _turn(running, work, workers, limits)
+                if running[0].ended:
+                    journal.take(running.popleft().path)
+            yield item, journal.answer(item.key)
     finally:
-        for one in running:
-            one.end()
+        for batch in running:
+            batch.stop()
 
 
-class _Running:
-    """A job that may be on its way."""
+def _batches(items: Sequence[Item], workers: int, journal: Journal) -> Iterator[Batch]:
+    files = sum(item.files for item in items)
+    most = max(1, min(_MOST_FILES, -(-files // (workers * _BATCHES))))
+    batch: list[Item] = []
+    count = 0
+    for item in items:
+        if batch and count + item.files > most:
+            yield Batch(batch, journal.new())
+            batch, count = [], 0
+        batch.append(item)
+        count += item.files
+    if batch:
+        yield Batch(batch, journal.new())
 
-    def __init__(self, job: Job, folder: Path, limits: Limits) -> None:
-        self.job, self._folder = job, folder
+
+def _turn(running: deque[Batch], work: Work, workers: int, limits: Limits) -> None:
+    """Start what may start, and wait until something changes."""
+    active = [batch for batch in running if batch.active]
+    for batch in running:
+        if len(active) < workers and not batch.active and not batch.ended:
+            batch.start(work, limits)
+            active.append(batch)
+    if not running[0].ended:
+        wait([batch.sentinel for batch in active], timeout=_POLL)
+        for batch in active:
+            batch.look(limits)
+
+
+class Batch:
+    """Items that one child does, one after the other."""
+
+    def __init__(self, items: Sequence[Item], path: Path) -> None:
+        self.items, self.path, self.ended = items, path, False
         self._process: Any = None
-        if job.isolated:
-            folder.mkdir(parents=True)
-            allowed = limits.seconds + limits.seconds_per_file * len(job.files)
-            self._until = time.monotonic() + allowed
-            self._process = _FORK.Process(target=_child, args=(job, folder, limits.bytes))
-            self._process.start()
+        self._size, self._since = 0, 0.0
 
-    def results(self) -> Iterator[Made]:
-        if self._process is None:
-            yield from self.job.make()
+    @property
+    def active(self) -> bool:
+        """Whether a child works on it."""
+        return self._process is not None
+
+    @property
+    def sentinel(self) -> int:
+        """What to wait for until the child has ended."""
+        return int(self._process.sentinel)
+
+    def start(self, work: Work, limits: Limits) -> None:
+        """Fork a child for the items that have no line yet."""
+        done = self._lines()
+        if done == len(self.items):
+            self.ended = True
             return
-        self._process.join(max(0.0, self._until - time.monotonic()))
+        self._work, self._size, self._since = work, self._bytes(), time.monotonic()
+        args = (work, self.items[done:], self.path, limits.bytes, os.getpid())
+        self._process = _FORK.Process(target=_child, args=args)
+        self._process.start()
+
+    def look(self, limits: Limits) -> None:
+        """See whether the child has ended, or must be ended."""
         if self._process.is_alive():
-            raise MedsslError("READER_FAILED", "Reading took too long")
-        done = self._folder / _DONE
-        if not done.is_file():
+            if (size := self._bytes()) != self._size:
+                self._size, self._since = size, time.monotonic()
+            item = self.items[min(self._lines(), len(self.items) - 1)]
+            allowed = limits.seconds + limits.seconds_per_file * item.files
+            if time.monotonic() - self._since <= allowed:
+                return
+            self.stop()
+            if self._bytes() == self._size:  # else it ended just now
+                self._fail("Reading took too long")
+        else:
             code = self._process.exitcode
-            raise MedsslError("READER_FAILED", f"Reading crashed (exit code {code})")
-        answer = json.loads(done.read_text(encoding="utf-8"))
-        for number in range(answer["made"]):
-            yield _load(self._folder / str(number))
-        if answer["error"]:
-            raise MedsslError(*answer["error"])
-
-    def end(self) -> None:
-        """Stop it if it still runs, and remove what it left."""
-        if self._process is not None:
-            if self._process.is_alive():
-                self._process.kill()
             self._process.join()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._process = None
+            if code != 0:
+                self._fail(f"Reading crashed (exit code {code})")
+            else:
+                self.ended = True
+        if not self.ended:
+            self.start(self._work, limits)
+
+    def stop(self) -> None:
+        """End the child, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process = None
+
+    def _fail(self, why: str) -> None:
+        """Write the line of the item that the child could not end."""
+        lines = self.path.read_bytes() if self.path.exists() else b""
+        whole = lines[: lines.rfind(b"\n") + 1]
+        done = whole.count(b"\n")
+        if done < len(self.items):
+            whole += line(self.items[done].key, None, ("READER_FAILED", why))
+            self.path.write_bytes(whole)
+
+    def _bytes(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def _lines(self) -> int:
+        return self.path.read_bytes().count(b"\n") if self.path.exists() else 0
 
 
-def _child(job: Job, folder: Path, memory: int) -> None:
+def _child(work: Work, items: Iterable[Item], path: Path, memory: int, parent: int) -> None:
+    _die_with(parent)
     # Decoders write to the terminal what they please, and it could be a patient's.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     if memory:
         resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + memory,) * 2)
-    made, error = 0, None
-    try:
-        for item in job.make():
-            _save(folder / str(made), item)
-            made += 1
-    except MedsslError as raised:
-        error = (raised.code, raised.what)
-    except MemoryError:
-        error = ("READER_FAILED", "It does not fit in memory")
-    except OSError as raised:
-        full = raised.errno in (errno.ENOSPC, errno.EDQUOT)
-        text = f"Reading: {type(raised).__name__}"
-        error = ("DISK_FULL", "The disk is full") if full else ("FILE_UNREADABLE", text)
-    except Exception as raised:
-        error = ("READER_FAILED", f"Reading ended with {type(raised).__name__}")
-    (folder / _DONE).write_text(json.dumps({"made": made, "error": error}), encoding="utf-8")
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for item in items:
+        value, error = caught(partial(work, item.payload, path.parent))
+        if error is not None and error.exit_code is not Exit.SOME_REJECTED:
+            os.write(handle, line(FATAL, None, error))
+            break
+        os.write(handle, line(item.key, value, error))
     os._exit(0)  # nothing of the parent's is to be closed or flushed twice
+
+
+def caught(work: Callable[[], Any]) -> tuple[Any, MedsslError | None]:
+    """What work returns, or the error it ends with, whatever it raises; no text of others'."""
+    try:
+        return work(), None
+    except MedsslError as raised:
+        return None, raised
+    except MemoryError:
+        return None, MedsslError("READER_FAILED", "It does not fit in memory")
+    except OSError as raised:
+        if raised.errno in (errno.ENOSPC, errno.EDQUOT):
+            return None, MedsslError("DISK_FULL", "The disk is full")
+        return None, MedsslError("FILE_UNREADABLE", f"Reading: {type(raised).__name__}")
+    except Exception as raised:
+        return None, MedsslError("READER_FAILED", f"Reading ended with {type(raised).__name__}")
+
+
+def _die_with(parent: int) -> None:
+    """A child whose parent was killed must not write beside the one that resumes its work."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _data_bytes() -> int:
     """What this process has of the memory that RLIMIT_DATA counts."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmData:"):
-            return int(line.split()[1]) * 1024
+    for text in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if text.startswith("VmData:"):
+            return int(text.split()[1]) * 1024
     return 2**32
-
-
-def _save(folder: Path, made: Made) -> None:
-    folder.mkdir()
-    np.save(folder / "array.npy", made.array, allow_pickle=False)
-    if made.label is not None:
-        np.save(folder / "label.npy", made.label, allow_pickle=False)
-    rest = {
-        "record": asdict(made.record),
-        "affine": None if made.affine is None else made.affine.tolist(),
-        "content": made.content,
-        "pixel_spacing": made.pixel_spacing,
-    }
-    (folder / "made.json").write_text(json.dumps(rest), encoding="utf-8")
-
-
-def _load(folder: Path) -> Made:
-    rest = json.loads((folder / "made.json").read_text(encoding="utf-8"))
-    label, spacing, affine = folder / "label.npy", rest["pixel_spacing"], rest["affine"]
-    return Made(
-        record=VolumeRecord(**rest["record"]),
-        array=np.load(folder / "array.npy", allow_pickle=False),
-        affine=None if affine is None else np.array(affine),
-        content=rest["content"],
-        label=np.load(label, allow_pickle=False) if label.is_file() else None,
-        pixel_spacing=None if spacing is None else (spacing[0], spacing[1]),
-    )

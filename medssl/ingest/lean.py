@@ -21,7 +21,7 @@ from medssl.ingest.attributes import ATTRIBUTES
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 # Explicit little-endian headers as well; their pixels are for the decoders.
 _ENCAPSULATED = re.compile(r"1\.2\.840\.10008\.1\.2\.(4\.(50|51|57|70|80|81|90|91|20[1-3])|5)")
-_WANTED = {tag: vr for tag, vr in ATTRIBUTES.values()}
+_WANTED = dict(ATTRIBUTES.values())
 _SEVERAL = frozenset(
     ATTRIBUTES[name][0]
     for name in (
@@ -30,8 +30,11 @@ _SEVERAL = frozenset(
     )
 )  # fmt: skip
 _PIXELS = 0x7FE00010
-_SHORT = frozenset("AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
-_LONG = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_SHORT = frozenset((
+    "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS",
+    "ST", "TM", "UI", "UL", "US",
+))  # fmt: skip
+_LONG = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 _NUMBERS = {"US": (2, "H"), "UL": (4, "I"), "SS": (2, "h"), "SL": (4, "i"), "FL": (4, "f"),
             "FD": (8, "d")}  # fmt: skip
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -47,7 +50,7 @@ _TAG_LENGTH = Struct("<HHI").unpack_from
 _LENGTH = Struct("<I").unpack_from
 
 
-class _Unusual(Exception):
+class _Unusual(Exception):  # noqa: N818 - it is no error
     """The file is one for pydicom."""
 
 

@@ -89,7 +89,7 @@ def read_plain(headers: Sequence[SliceHeader]) -> Array | None:
 
 def _filled(path: Path, offset: int, picture: Array) -> bool:
     """Read a picture's bytes from a place in a file; whether they were all there."""
-    left = memoryview(picture).cast("B")
+    left = picture.reshape(-1).view(np.uint8).data
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         while left and (count := os.preadv(handle, [left], offset)):

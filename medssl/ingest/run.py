@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import numpy as np
-
-from medssl.errors import CODES, Exit, MedsslError
+from medssl.errors import CODES, MedsslError
 from medssl.ingest.account import Account, IngestSummary
-from medssl.ingest.dicom import ALLOWABLE
-from medssl.ingest.isolate import Limits, run_jobs
-from medssl.ingest.jobs import Job, Made
+from medssl.ingest.dicom import ALLOWABLE, same_pixels
+from medssl.ingest.headers import SliceHeader
+from medssl.ingest.isolate import Limits, run_items
+from medssl.ingest.jobs import Job
+from medssl.ingest.journal import Item
+from medssl.ingest.load import Loader
+from medssl.ingest.make import make
 from medssl.ingest.plan import Context, plan
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
-from medssl.ingest.scan import Found, Kind, scan
+from medssl.ingest.scan import Found, Kind
+from medssl.ingest.survey import survey
 from medssl.ingest.tables import Tables
+from medssl.ingest.unfinished import Unfinished
 from medssl.progress import track
 from medssl.store import Outcome, StoreInfo, StoreWriter
 
@@ -71,39 +75,77 @@ def ingest(
     _check_allow(allow)
     _check_places(in_path, store_path)
     private = store_path.with_name(store_path.name + PRIVATE_SUFFIX)
-    found = scan(in_path)
     names = Pseudonymizer(load_key(key_file or private / KEY_NAME))
-    tables = Tables.read(found)
-    stated = dict(label_names) if label_names is not None else tables.label_names()
-    context = Context(names, tables, modality, class_folders, allow)
-    account = Account(found, names)
-    _mark_unplanned(found, tables, account)
-    jobs, rejections = plan(found, context)
-    for rejection in rejections:
-        outcome = Outcome.IGNORED if rejection.code == "NOT_AN_IMAGE" else Outcome.REJECTED
-        account.mark(rejection.files, outcome, rejection.code, rejection.detail)
-    with StoreWriter(store_path, StoreInfo(made_by=_made_by(modality))) as writer:
-        loader, limits = _Loader(writer, account), Limits.of_this_machine(workers)
-        with TemporaryDirectory(prefix=".medssl-", dir=store_path.parent) as scratch:
-            made = run_jobs(jobs, Path(scratch), workers, limits)
-            for job, results in track(made, "Ingest", total=len(jobs)):
-                loader.run(job, results)
+    limits = Limits.of_this_machine(workers)
+    made_by = _made_by(modality)
+    options = {
+        "made_by": made_by,
+        "root": names.path(str(in_path.resolve())),
+        "class_folders": class_folders,
+        "allow": sorted(allow),
+    }
+    with Unfinished(store_path, options) as work:
+        seen = survey(in_path, work.headers, allow=allow, workers=workers, limits=limits)
+        tables = Tables.read(seen.found)
+        stated = dict(label_names) if label_names is not None else tables.label_names()
+        context = Context(names, tables, modality, class_folders, allow)
+        account = Account(seen.found, names)
+        _mark_unplanned(seen.found, tables, account)
+        same = partial(_same_pixels, work.volumes / "same", limits)
+        jobs, rejections = plan(seen.found, seen.slices, context, same)
+        for rejection in rejections:
+            outcome = Outcome.IGNORED if rejection.code == "NOT_AN_IMAGE" else Outcome.REJECTED
+            account.mark(rejection.files, outcome, rejection.code, rejection.detail)
+        writer = StoreWriter(store_path, StoreInfo(made_by=made_by), work.store)
+        loader = Loader(writer, account, context, work.volumes)
+        items = [_item(job, seen.keys) for job in jobs]
+        done = run_items(make, items, work.volumes, workers, limits)
+        for item, answer in track(done, "Ingest", total=len(items)):
+            loader.run(item.payload[1], answer)
         account.write_private(private)
         if loader.volumes:
             writer.set_label_names(_all_label_names(loader.label_values, stated))
-            writer.finish(account.rows, len(found))
-        else:
-            writer.abort()
+            writer.finish(account.rows, len(seen.found))
     return IngestSummary(
-        found=len(found),
+        found=len(seen.found),
         volumes=loader.volumes,
         subjects=len(loader.subjects),
         counts=account.counts(),
-        notes=_notes(found, context, loader),
+        notes=_notes(seen.found, context, loader, work.resumed),
         store=store_path if loader.volumes else None,
         private=private,
         incomplete=loader.incomplete or any(d.missing for d in tables.datasets),
     )
+
+
+def _item(job: Job, keys: Mapping[Path, str]) -> Item:
+    """A job as work, known by its files and what is made of them."""
+    text = "|".join([job.kind, *(keys[path] for path in job.files)])
+    for volume in job.volumes:
+        slices = ",".join(f"{keys[h.path]}:{h.frame}:{h.tile}" for h in volume.headers)
+        text += f"|{volume.part}|{slices}|{volume.affine}"
+    key = sha256(text.encode()).hexdigest()[:32]
+    return Item(key, (key, job), len(job.files))
+
+
+def _same_pixels(folder: Path, limits: Limits, one: SliceHeader, two: SliceHeader) -> bool:
+    """Compare two slices in a process of its own.
+
+    Raises:
+        MedsslError: what reading them raises.
+    """
+    status = [(path.stat().st_size, path.stat().st_mtime_ns) for path in (one.path, two.path)]
+    text = f"{one.sop_uid} {one.frame} {one.tile} {one.path} {two.path} {status}"
+    key = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    item = Item(key, (one, two), 2)
+    ((_, answer),) = run_items(_compare, [item], folder, 1, limits)
+    if answer.error is not None:
+        raise MedsslError(*answer.error)
+    return bool(answer.value)
+
+
+def _compare(pair: tuple[SliceHeader, SliceHeader], folder: Path) -> bool:
+    return same_pixels(*pair)
 
 
 def _check_allow(allow: Collection[str]) -> None:
@@ -157,117 +199,12 @@ def _mark_unplanned(found: Sequence[Found], tables: Tables, account: Account) ->
             account.mark([item.path], outcome, code, item.note)
 
 
-class _Loader:
-    """Runs jobs one after the other and keeps the account."""
-
-    def __init__(self, writer: StoreWriter, account: Account) -> None:
-        self._writer, self._account = writer, account
-        self._seen: dict[str, tuple[str, object]] = {}
-        self._ids: set[str] = set()
-        self.subjects: set[str] = set()
-        self.label_values: set[int] = set()
-        self.single_slices = 0
-        self.incomplete = False
-
-    @property
-    def volumes(self) -> int:
-        """How many volumes were written."""
-        return len(self._ids)
-
-    def run(self, job: Job, results: Iterator[Made]) -> None:
-        """Write what one job made; its rejections go to the account, the rest is raised."""
-        written: list[str] = []
-        errors: list[MedsslError] = []
-        first: str | None = None
-        try:
-            for made in results:
-                first = self._known(made)
-                if first is not None:
-                    break
-                try:
-                    self._write(made)
-                    written.append(made.record.volume_id)
-                except MedsslError as error:
-                    _only_rejection(error)
-                    errors.append(error)
-        except MedsslError as error:
-            _only_rejection(error)
-            errors.append(error)
-        except MemoryError:
-            errors.append(MedsslError("OUT_OF_MEMORY", "It does not fit in memory"))
-        except OSError as error:
-            errors.append(MedsslError("FILE_UNREADABLE", f"Reading: {type(error).__name__}"))
-        self._mark(job, written, errors, first)
-
-    def _known(self, made: Made) -> str | None:
-        """The volume that already holds this image, or None.
-
-        Raises:
-            MedsslError: DUPLICATE_CONFLICT where it was there for another subject, split or label.
-        """
-        if made.content in self._seen:
-            volume_id, meaning = self._seen[made.content]
-            if meaning != _meaning(made):
-                raise MedsslError(
-                    "DUPLICATE_CONFLICT", "The same voxels are there for another subject or label"
-                )
-            return volume_id
-        if made.record.volume_id in self._ids:
-            raise MedsslError("DUPLICATE_CONFLICT", "Another volume has the same pseudonym")
-        return None
-
-    def _write(self, made: Made) -> None:
-        self._writer.add_volume(
-            made.record, made.array, made.affine, made.label, made.pixel_spacing
-        )
-        self._ids.add(made.record.volume_id)
-        self._seen[made.content] = (made.record.volume_id, _meaning(made))
-        self.single_slices += made.affine is None and made.record.source == "dicom"
-        self.subjects.add(made.record.subject_id)
-        if made.label is not None:
-            self.label_values.update(int(v) for v in np.unique(made.label))
-
-    def _mark(
-        self, job: Job, written: list[str], errors: list[MedsslError], first: str | None
-    ) -> None:
-        mark = self._account.mark
-        if first is not None:
-            text = "the same voxels in another file"
-            mark([*job.files, *job.duplicates], Outcome.DUPLICATE, "DUPLICATE", text, first)
-        elif not written:
-            error = errors[0] if errors else MedsslError("VOLUME_EMPTY", "No image in the file")
-            mark([*job.files, *job.duplicates], Outcome.REJECTED, error.code, error.what)
-        else:
-            volume_id = written[0] if len(written) == 1 else ""
-            detail = f"{len(written)} images" if len(written) > 1 else ""
-            if errors:
-                self.incomplete = True
-                detail += f"; {len(errors)} refused: {errors[0].what}"
-            mark(job.files, Outcome.USED, errors[0].code if errors else "", detail, volume_id)
-            text = "the same image in another file"
-            mark(job.duplicates, Outcome.DUPLICATE, "DUPLICATE", text, volume_id)
-
-
-def _meaning(made: Made) -> tuple[object, ...]:
-    """What two files with the same voxels must agree on to be duplicates."""
-    record = made.record
-    label = None if made.label is None else made.label.astype(np.int64).tobytes()
-    digest = "" if label is None else sha256(label).hexdigest()
-    return record.subject_id, record.split, tuple(sorted(record.labels.items())), digest
-
-
-def _only_rejection(error: MedsslError) -> None:
-    """Let errors through that are not the input's fault: a full disk must stop the run."""
-    if error.exit_code is not Exit.SOME_REJECTED:
-        raise error
-
-
 def _all_label_names(values: set[int], stated: Mapping[int, str]) -> dict[int, str]:
     return {value: stated.get(value, f"label {value}") for value in sorted(values - {0})}
 
 
-def _notes(found: Sequence[Found], context: Context, loader: _Loader) -> list[str]:
-    notes = []
+def _notes(found: Sequence[Found], context: Context, loader: Loader, resumed: bool) -> list[str]:
+    notes = ["Went on where an interrupted ingest had stopped."] if resumed else []
     alone = 0
     for item in found:
         if item.kind in (Kind.NIFTI, Kind.PNG):

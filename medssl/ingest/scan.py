@@ -67,6 +67,25 @@ class Found:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A file below IN that nobody has looked into yet.
+
+    Attributes:
+        path: where it is.
+        relative: its path relative to IN, with ``/``.
+        size: in bytes.
+        modified: when it was changed, nanoseconds.
+        link: why it is a link that is not followed, or "".
+    """
+
+    path: Path
+    relative: str
+    size: int = 0
+    modified: int = 0
+    link: str = ""
+
+
 def scan(root: Path) -> list[Found]:
     """List every file below ``root``, sorted by relative path, with its kind.
 
@@ -76,39 +95,56 @@ def scan(root: Path) -> list[Found]:
     Raises:
         MedsslError: INPUT_MISSING where ``root`` is not there.
     """
+    return [
+        Found(item.path, item.relative, Kind.LINK, item.link)
+        if item.link
+        else Found(item.path, item.relative, *sniff(item.path))
+        for item in walk(root)
+    ]
+
+
+def walk(root: Path) -> list[Listed]:
+    """List every file below ``root``, sorted by relative path, without opening any.
+
+    Raises:
+        MedsslError: INPUT_MISSING where ``root`` is not there.
+    """
     if not root.exists():
         raise MedsslError("INPUT_MISSING", "The input folder does not exist", where="IN")
     if root.is_file():
-        kind, note = sniff(root)
-        return [Found(root, root.name, kind, note)]
+        status = root.stat()
+        return [Listed(root, root.name, status.st_size, status.st_mtime_ns)]
     base = root.resolve()
-    found = [_describe(path, base) for path in _walk(base)]
-    return sorted(found, key=lambda item: item.relative)
+    return sorted(_below(str(base), "", base), key=lambda item: item.relative)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _below(folder: str, relative: str, base: Path) -> Iterator[Listed]:
     try:
         entries = list(os.scandir(folder))
     except OSError:
-        yield folder  # listed as broken: what it holds is not known
+        yield Listed(Path(folder), relative)  # what it holds is not known: it will be broken
         return
     for entry in entries:
+        name = f"{relative}/{entry.name}" if relative else entry.name
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path))
+            yield from _below(entry.path, name, base)
         else:
-            yield Path(entry.path)
+            yield _listed(entry, name, base)
 
 
-def _describe(path: Path, base: Path) -> Found:
-    relative = path.relative_to(base).as_posix()
-    if path.is_symlink():
+def _listed(entry: os.DirEntry[str], relative: str, base: Path) -> Listed:
+    path = Path(entry.path)
+    if entry.is_symlink():
         target = path.resolve()
         if not target.is_relative_to(base):
-            return Found(path, relative, Kind.LINK, "a link that leads out of the input")
+            return Listed(path, relative, link="a link that leads out of the input")
         if target.is_dir():
-            return Found(path, relative, Kind.LINK, "a link to a folder")
-    kind, note = sniff(path)
-    return Found(path, relative, kind, note)
+            return Listed(path, relative, link="a link to a folder")
+    try:
+        status = entry.stat()
+    except OSError:
+        return Listed(path, relative)
+    return Listed(path, relative, status.st_size, status.st_mtime_ns)
 
 
 def sniff(path: Path) -> tuple[Kind, str]:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from medssl.errors import MedsslError
-from medssl.store.arrays import smallest_lossless, write_array
-from medssl.store.grid import spacing_of, to_canonical
-from medssl.store.intensity import statistics
 from medssl.store.reader import Store
 from medssl.store.records import LABEL_PREFIX, LedgerRow, StoreInfo, VolumeRecord
+from medssl.store.written import Written, write_volume
 
 Array = npt.NDArray[Any]
 
@@ -34,7 +32,7 @@ class StoreWriter:
         MedsslError: STORE_EXISTS where ``path`` exists.
     """
 
-    def __init__(self, path: Path, info: StoreInfo) -> None:
+    def __init__(self, path: Path, info: StoreInfo, work: Path | None = None) -> None:
         if path.exists():
             raise MedsslError(
                 "STORE_EXISTS",
@@ -43,10 +41,11 @@ class StoreWriter:
                 fix="Give another name, or move the old store away.",
             )
         self._path, self._info = path, info
-        self._work = path.parent / f".{path.name}.partial-{os.getpid()}"
-        shutil.rmtree(self._work, ignore_errors=True)
+        self._work = work or path.parent / f".{path.name}.partial-{os.getpid()}"
+        if work is None:
+            shutil.rmtree(self._work, ignore_errors=True)
         for folder in ("arrays", "labels"):
-            (self._work / folder).mkdir(parents=True)
+            (self._work / folder).mkdir(parents=True, exist_ok=True)
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> StoreWriter:
@@ -90,38 +89,35 @@ class StoreWriter:
             MedsslError: VOXELS_INVALID, VOLUME_EMPTY, LABEL_GRID_MISMATCH, LABEL_INVALID,
                 DISK_FULL.
         """
-        _check_voxels(array, record.volume_id)
-        label = None if label is None else _as_label(label, array, record.volume_id)
-        codes = ""
-        flat = np.diag([*(pixel_spacing or (1.0, 1.0)), 1.0, 1.0])
-        grid = flat if affine is None else np.asarray(affine, dtype=np.float64)
-        if affine is not None:
-            if label is not None:
-                label, _, _ = to_canonical(label, grid)
-            array, grid, codes = to_canonical(array, grid)
-        stored = smallest_lossless(array)
-        row: dict[str, Any] = {
-            **{key: value for key, value in asdict(record).items() if key != "labels"},
-            "dims": array.ndim - 1,
-            "channels": array.shape[0],
-            "shape": [int(n) for n in array.shape[1:]],
-            "spacing": list(spacing_of(grid))[: array.ndim - 1],
-            "affine": [float(v) for v in grid.ravel()],
-            "dtype": str(stored.dtype),
-            **statistics(stored),
-            "array": f"arrays/{record.volume_id}.npy",
-            "label_array": "" if label is None else f"labels/{record.volume_id}.npy",
-            "source_orientation": codes,
-            **{LABEL_PREFIX + name: value for name, value in record.labels.items()},
-        }
         try:
-            row["sha256"] = write_array(self._work / row["array"], stored)
-            if label is not None:
-                row["label_sha256"] = write_array(
-                    self._work / row["label_array"], smallest_lossless(label)
-                )
+            written = write_volume(
+                self._work, record.volume_id, array, affine, label, pixel_spacing
+            )
         except OSError as error:
             raise _disk(error) from None
+        self.take(record, written, self._work)
+
+    def take(self, record: VolumeRecord, written: Written, folder: Path) -> None:
+        """Make a volume that lies in a folder part of the store.
+
+        What was taken over before an interruption is there already, and that is as good.
+
+        Raises:
+            MedsslError: DISK_FULL, STORE_INVALID.
+        """
+        row: dict[str, Any] = {
+            **{key: value for key, value in asdict(record).items() if key != "labels"},
+            **written.columns,
+            "array": f"arrays/{record.volume_id}.npy",
+            "label_array": f"labels/{record.volume_id}.npy" if written.label else "",
+            **{LABEL_PREFIX + name: value for name, value in record.labels.items()},
+        }
+        for name, place in ((written.array, row["array"]), (written.label, row["label_array"])):
+            if name and ((folder / name).exists() or not (self._work / place).exists()):
+                try:
+                    (folder / name).replace(self._work / place)
+                except OSError as error:
+                    raise _disk(error) from None
         self._rows.append(row)
 
     def finish(self, ledger: Sequence[LedgerRow], files_found: int) -> Store:
@@ -139,16 +135,13 @@ class StoreWriter:
             )
         if not self._rows:
             raise MedsslError("NOTHING_USABLE", "No volume could be made of the input")
-        manifest = pd.DataFrame(self._rows).sort_values("volume_id", ignore_index=True)
-        if "label_sha256" not in manifest:
-            manifest["label_sha256"] = ""
-        manifest["label_sha256"] = manifest["label_sha256"].fillna("")
-        rows = sorted((asdict(row) for row in ledger), key=lambda row: row["path"])
-        columns = ["path", "outcome", "code", "detail", "volume_id"]
+        rows = sorted((asdict(row) for row in ledger), key=lambda row: str(row["path"]))
         try:
-            manifest.to_parquet(self._work / "manifest.parquet", index=False)
-            table = pd.DataFrame(rows, columns=columns).astype(str)
-            table.to_parquet(self._work / "ledger.parquet", index=False)
+            _write_table(
+                self._work / "manifest.parquet",
+                sorted(self._rows, key=lambda row: str(row["volume_id"])),
+            )
+            _write_table(self._work / "ledger.parquet", rows)
             text = self._info.model_dump_json(indent=2) + "\n"
             (self._work / "store.json").write_text(text, encoding="utf-8")
             self._work.rename(self._path)
@@ -157,27 +150,11 @@ class StoreWriter:
         return Store.open(self._path)
 
 
-def _check_voxels(array: Array, volume_id: str) -> None:
-    if array.ndim not in (3, 4) or array.size == 0:
-        raise MedsslError("VOLUME_EMPTY", "The image has no voxels", where=volume_id)
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        raise MedsslError("VOXELS_INVALID", "The image holds NaN or infinity", where=volume_id)
-    if array.min() == array.max():
-        raise MedsslError("VOLUME_EMPTY", "All voxels have one value", where=volume_id)
-
-
-def _as_label(label: Array, array: Array, volume_id: str) -> Array:
-    label = label if label.ndim == array.ndim else label[None]
-    if label.shape[1:] != array.shape[1:]:
-        raise MedsslError(
-            "LABEL_GRID_MISMATCH",
-            f"The label map is {label.shape[1:]} and the image {array.shape[1:]}",
-            where=volume_id,
-        )
-    whole = np.rint(label) if np.issubdtype(label.dtype, np.floating) else label
-    if not np.array_equal(whole, label) or whole.min() < 0 or whole.max() > 65535:
-        raise MedsslError("LABEL_INVALID", "Label values are whole and 0 to 65535", where=volume_id)
-    return whole.astype(np.uint16)
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A Parquet file; what a row does not have is null."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
+    pq.write_table(pa.table(columns), path)
 
 
 def _disk(error: OSError) -> MedsslError:

@@ -20,6 +20,7 @@ from medssl.ingest.slices import read_slices
 sys.path.insert(0, str(Path(__file__).parent))
 from mutation import mutated, numbers, relaxed
 
+
 def read_whole(path: Path) -> str:
     """ "read", or the code of the refusal; anything else is raised."""
     found = read_slices(path)

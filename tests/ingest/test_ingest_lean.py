@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,7 +82,8 @@ def test_plain_files_are_read_without_pydicom(tmp_path, write_stack, by_pydicom,
         assert read_lean(path, slices._PRIVATE) is not None
         lean, full = read_slices(path), by_pydicom(path)
         assert lean == full
-        assert lean[0].raw is not None and full[0].raw is None
+        assert lean[0].raw is not None
+        assert full[0].raw is None
         np.testing.assert_array_equal(SliceReader().read(lean[0]), SliceReader().read(full[0]))
 
 
@@ -115,7 +115,8 @@ def test_a_compressed_file_has_no_plain_pixels(tmp_path, make_slice):
     data.compress(RLELossless)
     data.save_as(tmp_path / "rle", enforce_file_format=True)
     header = read_lean(tmp_path / "rle")
-    assert header is not None and header.pixels is None
+    assert header is not None
+    assert header.pixels is None
 
 
 def as_read(found):
@@ -161,7 +162,9 @@ def test_a_stack_is_read_at_once_as_slice_by_slice(tmp_path, write_stack):
     np.testing.assert_array_equal(stack, [SliceReader().read(header) for header in headers])
     assert read_plain([headers[0], replace(headers[1], slope=2.0)]) is None
     offset, length, allocated = headers[1].raw
-    assert read_plain([headers[0], replace(headers[1], raw=(offset, length - 2, allocated))]) is None
+    assert (
+        read_plain([headers[0], replace(headers[1], raw=(offset, length - 2, allocated))]) is None
+    )
     assert read_plain([headers[0], replace(headers[1], raw=(10**6, length, allocated))]) is None
 
 

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from medssl.errors import Exit, MedsslError
-from medssl.ingest import run
 from medssl.ingest.run import ingest
 from medssl.store import Store
 
@@ -166,16 +165,6 @@ def test_wrong_places(folder, tmp_path, source, target, code):
         ingest(tmp_path / source, tmp_path / target)
     assert caught.value.code == code
     assert sorted(p.name for p in tmp_path.rglob("*")) == before
-
-
-def test_full_disk_stops_the_run_and_leaves_nothing(folder, tmp_path, monkeypatch):
-    def full(*arguments, **named):
-        raise MedsslError("DISK_FULL", "The disk is full")
-
-    monkeypatch.setattr(run.StoreWriter, "add_volume", full)
-    with pytest.raises(MedsslError, match="DISK_FULL"):
-        ingest(folder, tmp_path / "store")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "store.private"]
 
 
 def test_dicom_tree_with_labels_copies_and_text(tmp_path, write_stack):

@@ -1,0 +1,83 @@
+"""What lies below IN: every file, and the headers of those that are DICOM."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+from medssl.ingest.headers import Refused, SliceHeader
+from medssl.ingest.isolate import Limits, run_items
+from medssl.ingest.journal import Answer, Item
+from medssl.ingest.look import look, seen
+from medssl.ingest.scan import Found, Kind, Listed, walk
+from medssl.progress import track
+
+_SECONDS = 60.0  # for one header
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found.
+
+    Attributes:
+        found: every file, by relative path.
+        slices: of each DICOM file, or why it has none.
+        keys: of each file: what changes when the file does, as far as its name, size and time of
+            change tell.
+    """
+
+    found: list[Found]
+    slices: dict[Path, list[SliceHeader] | Refused]
+    keys: dict[Path, str]
+
+
+def survey(
+    root: Path, folder: Path, *, allow: Collection[str] = (), workers: int = 1, limits: Limits
+) -> Survey:
+    """Look at every file once, several at a time.
+
+    Args:
+        root: a folder, or one file.
+        folder: for the journal of what was seen.
+        allow: codes of defects to accept.
+        workers: how many processes look.
+        limits: of each, but for the time, which is short.
+
+    Raises:
+        MedsslError: INPUT_MISSING; DISK_FULL.
+    """
+    listed = walk(root)
+    keys = {item.path: _key(item) for item in listed}
+    short = Limits(_SECONDS, 0.0, limits.bytes)
+    items = [Item(keys[item.path], item.path) for item in listed if not item.link]
+    answers = run_items(partial(look, allow=allow), items, folder, workers, short)
+    result = Survey([], {}, keys)
+    for item in track(_merged(listed, answers, result), "Look", total=len(listed)):
+        result.found.append(item)
+    return result
+
+
+def _merged(
+    listed: list[Listed], answers: Iterator[tuple[Item, Answer]], result: Survey
+) -> Iterator[Found]:
+    for item in listed:
+        if item.link:
+            yield Found(item.path, item.relative, Kind.LINK, item.link)
+            continue
+        _, answer = next(answers)
+        if answer.error is not None:
+            result.slices[item.path] = Refused(item.path, "", *answer.error)
+            yield Found(item.path, item.relative, Kind.DICOM)
+            continue
+        what = seen(item.path, answer.value)
+        if what.slices is not None:
+            result.slices[item.path] = what.slices
+        yield Found(item.path, item.relative, what.kind, what.note)
+
+
+def _key(item: Listed) -> str:
+    text = f"{item.relative}\0{item.size}\0{item.modified}"
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
