@@ -30,6 +30,8 @@ _SEVERAL = frozenset(
     )
 )  # fmt: skip
 _PIXELS = 0x7FE00010
+_CHARACTER_SET = 0x00080005
+_CHARACTER_SETS = re.compile(r"(\\?(ISO_IR \d+|ISO 2022 IR \d+|GB18030|GBK)?)*")
 _SHORT = frozenset((
     "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS",
     "ST", "TM", "UI", "UL", "US",
@@ -149,6 +151,9 @@ class _Walk:
                 if length == _UNDEFINED or (wanted is not None and vr not in ("", wanted)):
                     raise _Unusual
                 values[tag] = self._value(tag, wanted or vr, start, length)
+            elif tag == _CHARACTER_SET:  # without escapes ASCII is the same in all of them
+                if not _CHARACTER_SETS.fullmatch(self._text(start, length)):
+                    raise _Unusual
             elif length == _UNDEFINED:
                 if vr not in ("", "SQ"):
                     raise _Unusual
