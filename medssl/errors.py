@@ -47,6 +47,7 @@ CODES: dict[str, Code] = {
     "INPUT_MISSING": Code(_USAGE, "The input file or folder does not exist."),
     "KEY_INVALID": Code(_USAGE, "The site key is missing or is not 64 hex digits."),
     "INGEST_RUNNING": Code(_USAGE, "Another ingest is making the same store."),
+    "PRIVATE_MISSING": Code(_USAGE, "The private ledger of the store is not beside it."),
     "STORE_INSIDE_INPUT": Code(_USAGE, "The store would lie inside the input folder."),
     "OUT_EXISTS": Code(_USAGE, "The output already exists; medssl never overwrites."),
     "METHOD_UNKNOWN": Code(_USAGE, "No method has that name."),

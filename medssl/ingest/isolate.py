@@ -62,13 +62,26 @@ class Limits:
         return cls(bytes=max(2**30, int(0.75 * total / workers)))
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Where work is done.
+
+    Attributes:
+        workers: how many processes run at once, at least one.
+        limits: of each item.
+    """
+
+    workers: int
+    limits: Limits
+
+
 Work = Callable[[Any, Path], Any]
 """What a child does with each item's payload and a folder for files: it returns plain data, such as
 JSON can hold."""
 
 
 def run_items(
-    work: Work, items: Sequence[Item], folder: Path, workers: int, limits: Limits
+    work: Work, items: Sequence[Item], folder: Path, pool: Pool
 ) -> Iterator[tuple[Item, Answer]]:
     """Do work on items, several at once.
 
@@ -76,8 +89,7 @@ def run_items(
         work: what to do.
         items: in the order in which answers are wanted.
         folder: of the journal, and of what work writes; made where missing.
-        workers: how many processes run at once, at least one.
-        limits: of each item.
+        pool: where.
 
     Yields:
         every item and its answer. The error is what the work raised, or READER_FAILED where its
@@ -89,14 +101,14 @@ def run_items(
     folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(folder)
     rest = [item for item in items if item.key not in journal.lines]
-    waiting = iter(_batches(rest, workers, journal))
+    waiting = iter(_batches(rest, pool.workers, journal))
     running: deque[Batch] = deque()
     try:
         for item in items:
             while item.key not in journal.lines:
-                while len(running) < workers + _BATCHES and (new := next(waiting, None)):
+                while len(running) < pool.workers + _BATCHES and (new := next(waiting, None)):
                     running.append(new)
-                _turn(running, work, workers, limits)
+                _turn(running, work, pool)
                 if running[0].ended:
                     journal.take(running.popleft().path)
             yield item, journal.answer(item.key)
@@ -120,17 +132,17 @@ def _batches(items: Sequence[Item], workers: int, journal: Journal) -> Iterator[
         yield Batch(batch, journal.new())
 
 
-def _turn(running: deque[Batch], work: Work, workers: int, limits: Limits) -> None:
+def _turn(running: deque[Batch], work: Work, pool: Pool) -> None:
     """Start what may start, and wait until something changes."""
     active = [batch for batch in running if batch.active]
     for batch in running:
-        if len(active) < workers and not batch.active and not batch.ended:
-            batch.start(work, limits)
+        if len(active) < pool.workers and not batch.active and not batch.ended:
+            batch.start(work, pool.limits)
             active.append(batch)
     if not running[0].ended:
         wait([batch.sentinel for batch in active], timeout=_POLL)
         for batch in active:
-            batch.look(limits)
+            batch.look(pool.limits)
 
 
 class Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from medssl.ingest.journal import Answer
 from medssl.ingest.plan import Context
 from medssl.ingest.scan import Kind
 from medssl.store import Outcome, StoreWriter, VolumeRecord
+from medssl.store.records import LABEL_PREFIX
 from medssl.store.written import Written
 
 Meaning = tuple[object, ...]
@@ -26,22 +27,35 @@ class Loader:
         account: of the files.
         context: how volumes are named.
         folder: where workers leave their arrays.
+        before: rows of the manifest that is added to.
     """
 
     def __init__(
-        self, writer: StoreWriter, account: Account, context: Context, folder: Path
+        self,
+        writer: StoreWriter,
+        account: Account,
+        context: Context,
+        folder: Path,
+        before: Iterable[Mapping[str, Any]] = (),
     ) -> None:
-        self._writer, self._account = writer, account
+        self.writer, self._account = writer, account
         self._context, self._folder = context, folder
         self._seen: dict[str, tuple[str, Meaning]] = {}
         self._ids: set[str] = set()
+        self._series: set[str] = set()
         self.subjects: set[str] = set()
         self.label_values: set[int] = set()
         self.incomplete = False
+        self.added = 0
+        for row in before:
+            self._ids.add(row["volume_id"])
+            self._seen[row["content"] + row["part"]] = (row["volume_id"], _meaning_of_row(row))
+            self._series.add(row["series_id"])
+            self.subjects.add(row["subject_id"])
 
     @property
     def volumes(self) -> int:
-        """How many volumes were taken over."""
+        """How many volumes the store has."""
         return len(self._ids)
 
     def run(self, job: Job, answer: Answer) -> None:
@@ -87,10 +101,12 @@ class Loader:
                 text = "The same voxels are there for another subject or label"
                 raise MedsslError("DUPLICATE_CONFLICT", text)
             return name, False
-        if record.volume_id in self._ids:
+        if record.volume_id in self._ids or record.series_id in self._series:
             self._drop(written)
-            raise MedsslError("DUPLICATE_CONFLICT", "Another volume has the same pseudonym")
-        self._writer.take(record, written, self._folder)
+            text = "The store has another volume of this series, or of its pseudonym"
+            raise MedsslError("DUPLICATE_CONFLICT", text)
+        self.writer.take(record, written, self._folder)
+        self.added += 1
         self._ids.add(record.volume_id)
         self._seen[content] = (record.volume_id, meaning)
         self.subjects.add(record.subject_id)
@@ -147,6 +163,7 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
             defects=volume.defects,
             source="dicom",
             part=volume.part,
+            content=entry["content"],
         )
     content = entry["content"]
     archived = job.kind is Kind.NPZ
@@ -163,13 +180,23 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
         # An archive states no geometry.
         defects=["AFFINE_INVALID"] if archived and entry["written"]["columns"]["dims"] == 3 else [],
         source=job.kind.value,
+        content=content,
     )
 
 
 def _meaning(record: VolumeRecord, written: Written) -> Meaning:
     """What two files with the same voxels must agree on to be duplicates."""
-    labels = tuple(sorted(record.labels.items()))
+    labels = tuple(sorted((n, v) for n, v in record.labels.items() if v is not None))
     return record.subject_id, record.split, labels, written.columns["label_sha256"]
+
+
+def _meaning_of_row(row: Mapping[str, Any]) -> Meaning:
+    labels = {
+        name.removeprefix(LABEL_PREFIX): value
+        for name, value in row.items()
+        if name.startswith(LABEL_PREFIX) and value is not None
+    }
+    return row["subject_id"], row["split"], tuple(sorted(labels.items())), row["label_sha256"]
 
 
 def _only_rejection(error: MedsslError) -> None:

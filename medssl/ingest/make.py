@@ -12,9 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import Exit, MedsslError
-from medssl.ingest.isolate import caught
+from medssl.ingest.dicom import same_pixels
+from medssl.ingest.headers import SliceHeader
+from medssl.ingest.isolate import Pool, caught, run_items
 from medssl.ingest.jobs import Job, Picture
+from medssl.ingest.journal import Item
 from medssl.ingest.scan import Kind
+from medssl.ingest.survey import Survey
 from medssl.store.arrays import file_hash
 from medssl.store.written import Written, write_volume
 
@@ -139,3 +143,33 @@ def _read_archive(path: Path) -> Iterator[Picture]:
             # Images of one archive may repeat; the key tells a second copy of the archive.
             key = f"{digest}:{part.split}:{index}"
             yield Picture(array, affine, key=key, split=part.split, labels=labels)
+
+
+def item_of(job: Job, seen: Survey) -> Item:
+    """A job as work, known by its files and what is made of them."""
+    text = "|".join([job.kind, *map(seen.key, job.files)])
+    for volume in job.volumes:
+        slices = ",".join(f"{seen.key(h.path)}:{h.frame}:{h.tile}" for h in volume.headers)
+        text += f"|{volume.part}|{slices}|{volume.affine}"
+    key = sha256(text.encode()).hexdigest()[:32]
+    return Item(key, (key, job), len(job.files))
+
+
+def same_in_a_process(folder: Path, pool: Pool, one: SliceHeader, two: SliceHeader) -> bool:
+    """Compare two slices in a process of its own.
+
+    Raises:
+        MedsslError: what reading them raises.
+    """
+    status = [(path.stat().st_size, path.stat().st_mtime_ns) for path in (one.path, two.path)]
+    text = f"{one.sop_uid} {one.frame} {one.tile} {one.path} {two.path} {status}"
+    key = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    item = Item(key, (one, two), 2)
+    ((_, answer),) = run_items(_compare, [item], folder, pool)
+    if answer.error is not None:
+        raise MedsslError(*answer.error)
+    return bool(answer.value)
+
+
+def _compare(pair: tuple[SliceHeader, SliceHeader], folder: Path) -> bool:
+    return same_pixels(*pair)

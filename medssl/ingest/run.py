@@ -5,24 +5,21 @@ from __future__ import annotations
 import platform
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
 from medssl.errors import CODES, MedsslError
 from medssl.ingest.account import Account, IngestSummary
-from medssl.ingest.dicom import ALLOWABLE, same_pixels
-from medssl.ingest.headers import SliceHeader
-from medssl.ingest.isolate import Limits, run_items
-from medssl.ingest.jobs import Job
-from medssl.ingest.journal import Item
+from medssl.ingest.dicom import ALLOWABLE
+from medssl.ingest.earlier import Earlier, series_of
+from medssl.ingest.isolate import Limits, Pool, run_items
 from medssl.ingest.load import Loader
-from medssl.ingest.make import make
+from medssl.ingest.make import item_of, make, same_in_a_process
 from medssl.ingest.plan import Context, plan
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
-from medssl.ingest.scan import Found, Kind
-from medssl.ingest.survey import survey
-from medssl.ingest.tables import Tables
+from medssl.ingest.scan import Found, Kind, Listed, walk
+from medssl.ingest.survey import Survey, survey
+from medssl.ingest.tables import TABLE_NAMES, Tables
 from medssl.ingest.unfinished import Unfinished
 from medssl.progress import track
 from medssl.store import Outcome, StoreInfo, StoreWriter
@@ -48,12 +45,14 @@ def ingest(
     class_folders: bool = False,
     allow: Collection[str] = (),
     workers: int = 1,
+    add: bool = False,
 ) -> IngestSummary:
-    """Read everything below a folder into a new store; what is not certain is refused.
+    """Read everything below a folder into a store; what is not certain is refused.
 
     Every file found gets one ledger row. A file or series that cannot be used never stops the
     others. The store appears whole at the end or not at all. Beside it, ``<STORE>.private`` keeps
-    the site key and the ledger with the real paths.
+    the site key and the ledger with the real paths. An ingest that was interrupted goes on where it
+    was when it is started again with the same options.
 
     Args:
         in_path: a folder, or one file.
@@ -64,50 +63,54 @@ def ingest(
         class_folders: take the folder of a PNG without a table for its class.
         allow: codes of defects to accept (:data:`medssl.ingest.dicom.ALLOWABLE`); the manifest
             keeps them for each volume that has one.
-        workers: how many series are read at once, each in a process of its own with limits on
-            time and memory; the store does not depend on it.
+        workers: how many processes read at once, with limits on time and memory; the store does
+            not depend on it.
+        add: add to the store where there is one. Files that it has accounted for, and that have not
+            changed since, are not read again, but for those that were refused and whose series has
+            new files. A volume of the store is never changed or replaced.
 
     Raises:
         MedsslError: CODE_NOT_ALLOWABLE, INPUT_MISSING, STORE_EXISTS, STORE_INSIDE_INPUT,
-            KEY_INVALID, TABLE_INVALID (tables that contradict each other), DISK_FULL.
+            KEY_INVALID, TABLE_INVALID (tables that contradict each other), INGEST_RUNNING,
+            PRIVATE_MISSING, DISK_FULL.
     """
     in_path, store_path = Path(in_path), Path(store_path)
     _check_allow(allow)
-    _check_places(in_path, store_path)
+    _check_places(in_path, store_path, add)
     private = store_path.with_name(store_path.name + PRIVATE_SUFFIX)
     names = Pseudonymizer(load_key(key_file or private / KEY_NAME))
-    limits = Limits.of_this_machine(workers)
     made_by = _made_by(modality)
     options = {
         "made_by": made_by,
         "root": names.path(str(in_path.resolve())),
         "class_folders": class_folders,
         "allow": sorted(allow),
+        "add": add and store_path.exists(),
     }
     with Unfinished(store_path, options) as work:
-        seen = survey(in_path, work.headers, allow=allow, workers=workers, limits=limits)
-        tables = Tables.read(seen.found)
+        earlier = None
+        if options["add"]:
+            earlier = Earlier.read(store_path, work.base, private, names)
+        pool = Pool(workers, Limits.of_this_machine(workers))
+        listed = walk(in_path)
+        seen = _survey(listed, work, earlier, names, allow, pool)
+        tables = Tables.read([*seen.found, *_unread(listed, seen)])
         stated = dict(label_names) if label_names is not None else tables.label_names()
         context = Context(names, tables, modality, class_folders, allow)
-        account = Account(seen.found, names)
-        _mark_unplanned(seen.found, tables, account)
-        same = partial(_same_pixels, work.volumes / "same", limits)
-        jobs, rejections = plan(seen.found, seen.slices, context, same)
-        for rejection in rejections:
-            outcome = Outcome.IGNORED if rejection.code == "NOT_AN_IMAGE" else Outcome.REJECTED
-            account.mark(rejection.files, outcome, rejection.code, rejection.detail)
-        writer = StoreWriter(store_path, StoreInfo(made_by=made_by), work.store)
-        loader = Loader(writer, account, context, work.volumes)
-        items = [_item(job, seen.keys) for job in jobs]
-        done = run_items(make, items, work.volumes, workers, limits)
-        for item, answer in track(done, "Ingest", total=len(items)):
-            loader.run(item.payload[1], answer)
-        account.write_private(private)
-        if loader.volumes:
-            writer.set_label_names(_all_label_names(loader.label_values, stated))
-            writer.finish(account.rows, len(seen.found))
+        account = Account(seen.found, names, earlier.batch if earlier else 1)
+        _mark_unplanned(seen, tables, account)
+        loader = _load(store_path, made_by, work, earlier, seen, context, account, pool)
+        details = {
+            path: (item.size, item.modified, series_of(seen.slices[path], names)
+                   if path in seen.slices else "")
+            for path, item in seen.listed.items()
+        }  # fmt: skip
+        account.write_private(private, details)
+        if loader.added or (earlier and account.rows):
+            loader.writer.set_label_names(_all_label_names(loader.label_values, stated, earlier))
+            loader.writer.finish(account.rows, len(seen.found))
     return IngestSummary(
-        found=len(seen.found),
+        found=len(listed),
         volumes=loader.volumes,
         subjects=len(loader.subjects),
         counts=account.counts(),
@@ -115,37 +118,65 @@ def ingest(
         store=store_path if loader.volumes else None,
         private=private,
         incomplete=loader.incomplete or any(d.missing for d in tables.datasets),
+        known=len(listed) - len(seen.found),
+        added=loader.added,
     )
 
 
-def _item(job: Job, keys: Mapping[Path, str]) -> Item:
-    """A job as work, known by its files and what is made of them."""
-    text = "|".join([job.kind, *(keys[path] for path in job.files)])
-    for volume in job.volumes:
-        slices = ",".join(f"{keys[h.path]}:{h.frame}:{h.tile}" for h in volume.headers)
-        text += f"|{volume.part}|{slices}|{volume.affine}"
-    key = sha256(text.encode()).hexdigest()[:32]
-    return Item(key, (key, job), len(job.files))
+def _survey(
+    listed: Sequence[Listed],
+    work: Unfinished,
+    earlier: Earlier | None,
+    names: Pseudonymizer,
+    allow: Collection[str],
+    pool: Pool,
+) -> Survey:
+    """Look at every file, or at those that are new and those that may be whole with them."""
+    if earlier is None:
+        return survey(listed, work.headers, allow, pool)
+    seen = survey(earlier.new(listed), work.headers, allow, pool)
+    again = earlier.again(listed, seen.slices, names)
+    return seen.beside(survey(again, work.headers, allow, pool)) if again else seen
 
 
-def _same_pixels(folder: Path, limits: Limits, one: SliceHeader, two: SliceHeader) -> bool:
-    """Compare two slices in a process of its own.
-
-    Raises:
-        MedsslError: what reading them raises.
-    """
-    status = [(path.stat().st_size, path.stat().st_mtime_ns) for path in (one.path, two.path)]
-    text = f"{one.sop_uid} {one.frame} {one.tile} {one.path} {two.path} {status}"
-    key = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-    item = Item(key, (one, two), 2)
-    ((_, answer),) = run_items(_compare, [item], folder, 1, limits)
-    if answer.error is not None:
-        raise MedsslError(*answer.error)
-    return bool(answer.value)
+def _unread(listed: Sequence[Listed], seen: Survey) -> list[Found]:
+    """The files that are not read again; their tables still speak for new ones."""
+    kinds = {True: Kind.TABLE, False: Kind.OTHER}
+    return [
+        Found(item.path, item.relative, kinds[item.path.name in TABLE_NAMES])
+        for item in listed
+        if item.path not in seen.listed
+    ]
 
 
-def _compare(pair: tuple[SliceHeader, SliceHeader], folder: Path) -> bool:
-    return same_pixels(*pair)
+def _load(
+    store_path: Path,
+    made_by: dict[str, str],
+    work: Unfinished,
+    earlier: Earlier | None,
+    seen: Survey,
+    context: Context,
+    account: Account,
+    pool: Pool,
+) -> Loader:
+    """Plan jobs, run them, and take over what they make."""
+    same = partial(same_in_a_process, work.volumes / "same", pool)
+    jobs, rejections = plan(seen.found, seen.slices, context, same)
+    for rejection in rejections:
+        outcome = Outcome.IGNORED if rejection.code == "NOT_AN_IMAGE" else Outcome.REJECTED
+        account.mark(rejection.files, outcome, rejection.code, rejection.detail)
+    base, info = None, StoreInfo(made_by=made_by)
+    if earlier is not None:
+        base = earlier.store
+        added_by = [*base.info.added_by, {"batch": earlier.batch, **made_by}]
+        info = base.info.model_copy(update={"added_by": added_by})
+    writer = StoreWriter(store_path, info, work.store, base)
+    loader = Loader(writer, account, context, work.volumes, base.rows() if base else ())
+    items = [item_of(job, seen) for job in jobs]
+    done = run_items(make, items, work.volumes, pool)
+    for item, answer in track(done, "Ingest", total=len(items)):
+        loader.run(item.payload[1], answer)
+    return loader
 
 
 def _check_allow(allow: Collection[str]) -> None:
@@ -159,15 +190,15 @@ def _check_allow(allow: Collection[str]) -> None:
             )
 
 
-def _check_places(in_path: Path, store_path: Path) -> None:
+def _check_places(in_path: Path, store_path: Path, add: bool) -> None:
     if not in_path.exists():
         raise MedsslError("INPUT_MISSING", "The input folder does not exist", where="IN")
-    if store_path.exists():
+    if store_path.exists() and not add:
         raise MedsslError(
             "STORE_EXISTS",
             "The store already exists",
             where="STORE",
-            fix="Give another name, or move the old store away.",
+            fix="Add to it with --add, give another name, or move it away.",
         )
     if store_path.resolve().is_relative_to(in_path.resolve()):
         raise MedsslError(
@@ -183,24 +214,42 @@ def _made_by(modality: str) -> dict[str, str]:
     return {"verb": "ingest", "modality": modality, "python": platform.python_version(), **packages}
 
 
-def _mark_unplanned(found: Sequence[Found], tables: Tables, account: Account) -> None:
+def _mark_unplanned(seen: Survey, tables: Tables, account: Account) -> None:
     """Rows for tables, and for what is no image."""
     done: set[Path] = set()
     for dataset in tables.datasets:
         detail = f"{dataset.missing} files it names are not there" if dataset.missing else "table"
-        account.mark([item.path for item in dataset.used], Outcome.USED, detail=detail)
+        used = [item.path for item in dataset.used if item.path in seen.listed]
+        account.mark(used, Outcome.USED, detail=detail)
+        done.update(used)
         for item, error in dataset.refused:
-            account.mark([item.path], Outcome.REJECTED, error.code, error.what)
-        done.update(item.path for item in dataset.used)
-        done.update(item.path for item, _ in dataset.refused)
-    for item in found:
+            if item.path in seen.listed:
+                account.mark([item.path], Outcome.REJECTED, error.code, error.what)
+                done.add(item.path)
+    for item in seen.found:
         if item.kind in _UNPLANNED and item.path not in done:
             outcome, code = _UNPLANNED[item.kind]
             account.mark([item.path], outcome, code, item.note)
 
 
-def _all_label_names(values: set[int], stated: Mapping[int, str]) -> dict[int, str]:
-    return {value: stated.get(value, f"label {value}") for value in sorted(values - {0})}
+def _all_label_names(
+    values: set[int], stated: Mapping[int, str], earlier: Earlier | None
+) -> dict[int, str]:
+    """Names of the values that occur; a store keeps those it has.
+
+    Raises:
+        MedsslError: TABLE_INVALID where a name would change.
+    """
+    names = {} if earlier is None else dict(earlier.store.info.label_names)
+    for value in sorted(values - {0}):
+        name = stated.get(value, names.get(value, f"label {value}"))
+        if names.setdefault(value, name) != name:
+            raise MedsslError(
+                "TABLE_INVALID",
+                f"The store has another name for label {value}",
+                fix="State the store's name with --label-name, or make another store.",
+            )
+    return dict(sorted(names.items()))
 
 
 def _notes(found: Sequence[Found], context: Context, loader: Loader, resumed: bool) -> list[str]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from medssl.ingest.headers import Refused, SliceHeader
-from medssl.ingest.isolate import Limits, run_items
+from medssl.ingest.isolate import Limits, Pool, run_items
 from medssl.ingest.journal import Answer, Item
 from medssl.ingest.look import look, seen
-from medssl.ingest.scan import Found, Kind, Listed, walk
+from medssl.ingest.scan import Found, Kind, Listed
 from medssl.progress import track
 
 _SECONDS = 60.0  # for one header
@@ -25,43 +25,46 @@ class Survey:
     Attributes:
         found: every file, by relative path.
         slices: of each DICOM file, or why it has none.
-        keys: of each file: what changes when the file does, as far as its name, size and time of
-            change tell.
+        listed: the same files.
     """
 
     found: list[Found]
     slices: dict[Path, list[SliceHeader] | Refused]
-    keys: dict[Path, str]
+    listed: dict[Path, Listed]
+
+    def key(self, path: Path) -> str:
+        """What changes when the file does, as far as its name, size and time of change tell."""
+        return _key(self.listed[path])
+
+    def beside(self, other: Survey) -> Survey:
+        """This and another one."""
+        found = sorted([*self.found, *other.found], key=lambda item: item.relative)
+        return Survey(found, self.slices | other.slices, self.listed | other.listed)
 
 
-def survey(
-    root: Path, folder: Path, *, allow: Collection[str] = (), workers: int = 1, limits: Limits
-) -> Survey:
+def survey(listed: Sequence[Listed], folder: Path, allow: Collection[str], pool: Pool) -> Survey:
     """Look at every file once, several at a time.
 
     Args:
-        root: a folder, or one file.
+        listed: the files.
         folder: for the journal of what was seen.
         allow: codes of defects to accept.
-        workers: how many processes look.
-        limits: of each, but for the time, which is short.
+        pool: where; the time for each file is short.
 
     Raises:
-        MedsslError: INPUT_MISSING; DISK_FULL.
+        MedsslError: DISK_FULL.
     """
-    listed = walk(root)
-    keys = {item.path: _key(item) for item in listed}
-    short = Limits(_SECONDS, 0.0, limits.bytes)
-    items = [Item(keys[item.path], item.path) for item in listed if not item.link]
-    answers = run_items(partial(look, allow=allow), items, folder, workers, short)
-    result = Survey([], {}, keys)
+    short = Pool(pool.workers, Limits(_SECONDS, 0.0, pool.limits.bytes))
+    items = [Item(_key(item), item.path) for item in listed if not item.link]
+    answers = run_items(partial(look, allow=allow), items, folder, short)
+    result = Survey([], {}, {item.path: item for item in listed})
     for item in track(_merged(listed, answers, result), "Look", total=len(listed)):
         result.found.append(item)
     return result
 
 
 def _merged(
-    listed: list[Listed], answers: Iterator[tuple[Item, Answer]], result: Survey
+    listed: Sequence[Listed], answers: Iterator[tuple[Item, Answer]], result: Survey
 ) -> Iterator[Found]:
     for item in listed:
         if item.link:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from medssl.errors import MedsslError
@@ -180,6 +181,10 @@ class Store:
     def _rows(self) -> dict[str, dict[str, Any]]:
         rows = self.manifest.to_dict("records")
         return {str(row["volume_id"]): {str(k): v for k, v in row.items()} for row in rows}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The manifest row by row, as plain values."""
+        return iter(pq.read_table(self.path / "manifest.parquet").to_pylist())
 
     def __len__(self) -> int:
         return len(self.manifest)

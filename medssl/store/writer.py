@@ -28,19 +28,28 @@ class StoreWriter:
 
     Used as a context manager it removes what it built when an exception passes.
 
+    Args:
+        path: where the store will be.
+        info: what ``store.json`` says.
+        work: the hidden folder, which may hold what an interrupted writer left; it then stays when
+            an exception passes.
+        base: the tables of the store at ``path``, to add to it.
+
     Raises:
-        MedsslError: STORE_EXISTS where ``path`` exists.
+        MedsslError: STORE_EXISTS where ``path`` exists and is not added to.
     """
 
-    def __init__(self, path: Path, info: StoreInfo, work: Path | None = None) -> None:
-        if path.exists():
+    def __init__(
+        self, path: Path, info: StoreInfo, work: Path | None = None, base: Store | None = None
+    ) -> None:
+        if path.exists() and base is None:
             raise MedsslError(
                 "STORE_EXISTS",
                 "The store already exists",
                 where=path.name,
                 fix="Give another name, or move the old store away.",
             )
-        self._path, self._info = path, info
+        self._path, self._info, self._base = path, info, base
         self._work = work or path.parent / f".{path.name}.partial-{os.getpid()}"
         if work is None:
             shutil.rmtree(self._work, ignore_errors=True)
@@ -113,7 +122,8 @@ class StoreWriter:
             **{LABEL_PREFIX + name: value for name, value in record.labels.items()},
         }
         for name, place in ((written.array, row["array"]), (written.label, row["label_array"])):
-            if name and ((folder / name).exists() or not (self._work / place).exists()):
+            there = (self._work / place).exists() or (self._path / place).exists()
+            if name and ((folder / name).exists() or not there):
                 try:
                     (folder / name).replace(self._work / place)
                 except OSError as error:
@@ -133,21 +143,38 @@ class StoreWriter:
                 f"{files_found} files were found and the ledger has {len(ledger)} rows",
                 fix="This is a bug in medssl; please report it.",
             )
-        if not self._rows:
+        if not self._rows and self._base is None:
             raise MedsslError("NOTHING_USABLE", "No volume could be made of the input")
-        rows = sorted((asdict(row) for row in ledger), key=lambda row: str(row["path"]))
         try:
-            _write_table(
-                self._work / "manifest.parquet",
-                sorted(self._rows, key=lambda row: str(row["volume_id"])),
-            )
-            _write_table(self._work / "ledger.parquet", rows)
-            text = self._info.model_dump_json(indent=2) + "\n"
-            (self._work / "store.json").write_text(text, encoding="utf-8")
-            self._work.rename(self._path)
+            self._write_tables(ledger)
+            if self._base is None:
+                self._work.rename(self._path)
+            else:
+                self._move_into_store()
         except OSError as error:
             raise _disk(error) from None
         return Store.open(self._path)
+
+    def _write_tables(self, ledger: Sequence[LedgerRow]) -> None:
+        before = [] if self._base is None else list(self._base.rows())
+        volumes = sorted([*before, *self._rows], key=lambda row: str(row["volume_id"]))
+        files = [asdict(row) for row in ledger]
+        if self._base is not None:
+            files += pq.read_table(self._base.path / "ledger.parquet").to_pylist()
+        files.sort(key=lambda row: (int(row["batch"]), str(row["path"])))
+        _write_table(self._work / "manifest.parquet", volumes)
+        _write_table(self._work / "ledger.parquet", files)
+        text = self._info.model_dump_json(indent=2) + "\n"
+        (self._work / "store.json").write_text(text, encoding="utf-8")
+
+    def _move_into_store(self) -> None:
+        """Arrays first and the manifest last: until it is there, the store is what it was."""
+        for row in self._rows:
+            for place in (row["array"], row["label_array"]):
+                if place and (self._work / place).exists():
+                    (self._work / place).replace(self._path / place)
+        for name in ("ledger.parquet", "store.json", "manifest.parquet"):
+            (self._work / name).replace(self._path / name)
 
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

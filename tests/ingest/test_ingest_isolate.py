@@ -12,7 +12,7 @@ import pytest
 
 from medssl.errors import MedsslError
 from medssl.ingest import run, volume
-from medssl.ingest.isolate import Limits, run_items
+from medssl.ingest.isolate import Limits, Pool, run_items
 from medssl.ingest.journal import Item
 from medssl.ingest.pixels import SliceReader
 from medssl.ingest.run import ingest
@@ -28,7 +28,7 @@ def call(payload, folder):
 
 def outcomes(payloads, folder, limits=PATIENT, workers=1, files=1):
     items = [Item(f"k{n}", payload, files) for n, payload in enumerate(payloads)]
-    answers = list(run_items(call, items, folder, workers, limits))
+    answers = list(run_items(call, items, folder, Pool(workers, limits)))
     assert [item.key for item, _ in answers] == [item.key for item in items]
     return [answer for _, answer in answers]
 
@@ -114,7 +114,7 @@ def test_a_torn_line_is_done_again(tmp_path):
 
 def test_stopping_in_between_stops_the_workers(tmp_path):
     items = [Item(f"k{n}", lambda: time.sleep(60), 600) for n in range(3)]
-    running = run_items(call, [Item("first", 1, 600), *items], tmp_path, 3, Limits())
+    running = run_items(call, [Item("first", 1, 600), *items], tmp_path, Pool(3, Limits()))
     next(running)
     started = time.monotonic()
     running.close()

@@ -281,6 +281,7 @@ def test_3d_archive_says_that_its_geometry_is_not_known(tmp_path):
 def test_an_older_private_ledger_is_kept(folder, tmp_path):
     ingest(folder, tmp_path / "store")
     shutil.rmtree(tmp_path / "store")
+    (folder / "more.txt").write_text("more")
     ingest(folder, tmp_path / "store")
     names = sorted(p.name for p in (tmp_path / "store.private").iterdir())
     assert names == ["ledger-2.csv", "ledger.csv", "site.key"]
