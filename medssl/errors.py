@@ -48,6 +48,7 @@ CODES: dict[str, Code] = {
     "KEY_INVALID": Code(_USAGE, "The site key is missing or is not 64 hex digits."),
     "INGEST_RUNNING": Code(_USAGE, "Another ingest is making the same store."),
     "PRIVATE_MISSING": Code(_USAGE, "The private ledger of the store is not beside it."),
+    "SCHEDULER_UNAVAILABLE": Code(_USAGE, "The Dask scheduler or its workers cannot be used."),
     "STORE_INSIDE_INPUT": Code(_USAGE, "The store would lie inside the input folder."),
     "OUT_EXISTS": Code(_USAGE, "The output already exists; medssl never overwrites."),
     "METHOD_UNKNOWN": Code(_USAGE, "No method has that name."),

@@ -42,6 +42,10 @@ def ingest(
     add: Annotated[
         bool, typer.Option("--add", help="Add what is new to the store, if there is one.")
     ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Read on the workers of this Dask scheduler."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Read DICOM, NIfTI, PNG or MedMNIST files into a new store.
@@ -71,6 +75,7 @@ def ingest(
         allow=allow or (),
         workers=workers or min(4, os.cpu_count() or 1),
         add=add,
+        scheduler=scheduler,
     )
     if as_json:
         import json

@@ -1,38 +1,31 @@
 """Work in processes of their own, with limits, so that a hostile file costs its own series alone.
 
 Decoders are written in C and Rust, and a file made to harm can crash them, keep them busy for ever
-or make them ask for all memory there is. Items of work are forked off in batches. A child appends
-one line to a journal for each item it ends, and no object is unpickled; an item that kills its
-child, or hangs, gets a line that says so, and another child goes on with the rest. The journal is
-also what an interrupted run is resumed from: an item that has a line is not done again. Answers
-come in the order of the items, so nothing depends on the number of workers.
+or make them ask for all memory there is. A child does a batch of items and appends one line to a
+journal for each that it ends; no object is unpickled. An item that kills its child, or hangs, gets
+a line that says so, and another child goes on with the rest.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import multiprocessing
 import os
 import resource
 import signal
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from select import select
+from typing import Any, NoReturn
 
 from medssl.errors import Exit, MedsslError
-from medssl.ingest.journal import FATAL, Answer, Item, Journal, line
+from medssl.ingest.journal import FATAL, Item, line
 
-_FORK = multiprocessing.get_context("fork")
-_BATCHES = 4  # for each worker: a long one at the end should not keep the others waiting
-_MOST_FILES = 512  # in a batch: what is lost to a crash of the whole program
-_POLL = 0.2
+POLL = 0.2
 
 
 @dataclass(frozen=True)
@@ -62,87 +55,9 @@ class Limits:
         return cls(bytes=max(2**30, int(0.75 * total / workers)))
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Where work is done.
-
-    Attributes:
-        workers: how many processes run at once, at least one.
-        limits: of each item.
-    """
-
-    workers: int
-    limits: Limits
-
-
 Work = Callable[[Any, Path], Any]
 """What a child does with each item's payload and a folder for files: it returns plain data, such as
 JSON can hold."""
-
-
-def run_items(
-    work: Work, items: Sequence[Item], folder: Path, pool: Pool
-) -> Iterator[tuple[Item, Answer]]:
-    """Do work on items, several at once.
-
-    Args:
-        work: what to do.
-        items: in the order in which answers are wanted.
-        folder: of the journal, and of what work writes; made where missing.
-        pool: where.
-
-    Yields:
-        every item and its answer. The error is what the work raised, or READER_FAILED where its
-        process crashed or went beyond its limits.
-
-    Raises:
-        MedsslError: what the work raised where that is not the input's fault (DISK_FULL).
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    journal = Journal(folder)
-    rest = [item for item in items if item.key not in journal.lines]
-    waiting = iter(_batches(rest, pool.workers, journal))
-    running: deque[Batch] = deque()
-    try:
-        for item in items:
-            while item.key not in journal.lines:
-                while len(running) < pool.workers + _BATCHES and (new := next(waiting, None)):
-                    running.append(new)
-                _turn(running, work, pool)
-                if running[0].ended:
-                    journal.take(running.popleft().path)
-            yield item, journal.answer(item.key)
-    finally:
-        for batch in running:
-            batch.stop()
-
-
-def _batches(items: Sequence[Item], workers: int, journal: Journal) -> Iterator[Batch]:
-    files = sum(item.files for item in items)
-    most = max(1, min(_MOST_FILES, -(-files // (workers * _BATCHES))))
-    batch: list[Item] = []
-    count = 0
-    for item in items:
-        if batch and count + item.files > most:
-            yield Batch(batch, journal.new())
-            batch, count = [], 0
-        batch.append(item)
-        count += item.files
-    if batch:
-        yield Batch(batch, journal.new())
-
-
-def _turn(running: deque[Batch], work: Work, pool: Pool) -> None:
-    """Start what may start, and wait until something changes."""
-    active = [batch for batch in running if batch.active]
-    for batch in running:
-        if len(active) < pool.workers and not batch.active and not batch.ended:
-            batch.start(work, pool.limits)
-            active.append(batch)
-    if not running[0].ended:
-        wait([batch.sentinel for batch in active], timeout=_POLL)
-        for batch in active:
-            batch.look(pool.limits)
 
 
 class Batch:
@@ -150,18 +65,18 @@ class Batch:
 
     def __init__(self, items: Sequence[Item], path: Path) -> None:
         self.items, self.path, self.ended = items, path, False
-        self._process: Any = None
+        self._child, self._end = 0, -1
         self._size, self._since = 0, 0.0
 
     @property
     def active(self) -> bool:
         """Whether a child works on it."""
-        return self._process is not None
+        return self._child != 0
 
     @property
     def sentinel(self) -> int:
-        """What to wait for until the child has ended."""
-        return int(self._process.sentinel)
+        """A file descriptor that can be read when the child has ended."""
+        return self._end
 
     def start(self, work: Work, limits: Limits) -> None:
         """Fork a child for the items that have no line yet."""
@@ -170,13 +85,16 @@ class Batch:
             self.ended = True
             return
         self._work, self._size, self._since = work, self._bytes(), time.monotonic()
-        args = (work, self.items[done:], self.path, limits.bytes, os.getpid())
-        self._process = _FORK.Process(target=_child, args=args)
-        self._process.start()
+        parent, (self._end, alive) = os.getpid(), os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            _do(work, self.items[done:], self.path, limits.bytes, parent)
+        os.close(alive)  # the child alone holds it now, and it closes when that ends
 
     def look(self, limits: Limits) -> None:
         """See whether the child has ended, or must be ended."""
-        if self._process.is_alive():
+        child, status = os.waitpid(self._child, os.WNOHANG)
+        if not child:
             if (size := self._bytes()) != self._size:
                 self._size, self._since = size, time.monotonic()
             item = self.items[min(self._lines(), len(self.items) - 1)]
@@ -187,9 +105,8 @@ class Batch:
             if self._bytes() == self._size:  # else it ended just now
                 self._fail("Reading took too long")
         else:
-            code = self._process.exitcode
-            self._process.join()
-            self._process = None
+            self._forget()
+            code = os.waitstatus_to_exitcode(status)
             if code != 0:
                 self._fail(f"Reading crashed (exit code {code})")
             else:
@@ -199,10 +116,14 @@ class Batch:
 
     def stop(self) -> None:
         """End the child, if there is one."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-            self._process = None
+        if self._child:
+            os.kill(self._child, signal.SIGKILL)
+            os.waitpid(self._child, 0)
+            self._forget()
+
+    def _forget(self) -> None:
+        os.close(self._end)
+        self._child, self._end = 0, -1
 
     def _fail(self, why: str) -> None:
         """Write the line of the item that the child could not end."""
@@ -220,7 +141,27 @@ class Batch:
         return self.path.read_bytes().count(b"\n") if self.path.exists() else 0
 
 
-def _child(work: Work, items: Iterable[Item], path: Path, memory: int, parent: int) -> None:
+def do_batch(work: Work, items: Sequence[Item], path: Path, limits: Limits) -> None:
+    """Do a batch on this machine, wherever that is."""
+    batch = Batch(items, path)
+    batch.start(work, limits)
+    try:
+        while not batch.ended:
+            select([batch.sentinel], [], [], POLL)
+            batch.look(limits)
+    finally:
+        batch.stop()
+
+
+def _do(work: Work, items: Iterable[Item], path: Path, memory: int, parent: int) -> NoReturn:
+    """What a child does. Nothing it raises may reach the code that the parent goes on with."""
+    try:
+        _do_all(work, items, path, memory, parent)
+    finally:
+        os._exit(1)  # nothing of the parent's is to be closed or flushed twice
+
+
+def _do_all(work: Work, items: Iterable[Item], path: Path, memory: int, parent: int) -> NoReturn:
     _die_with(parent)
     # Decoders write to the terminal what they please, and it could be a patient's.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -233,7 +174,7 @@ def _child(work: Work, items: Iterable[Item], path: Path, memory: int, parent: i
             os.write(handle, line(FATAL, None, error))
             break
         os.write(handle, line(item.key, value, error))
-    os._exit(0)  # nothing of the parent's is to be closed or flushed twice
+    os._exit(0)
 
 
 def caught(work: Callable[[], Any]) -> tuple[Any, MedsslError | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,12 @@ class Journal:
         names = sorted(folder.glob("*.jsonl"))
         for path in names:
             self._read(path)
-        self._numbers = itertools.count(int(names[-1].stem) + 1 if names else 0)
+        self._numbers = itertools.count(int(names[-1].stem[:6]) + 1 if names else 0)
 
     def new(self) -> Path:
-        """The file of another batch."""
-        return self._folder / f"{next(self._numbers):06d}.jsonl"
+        """The file of another batch, which nobody else writes: on a cluster, batches of a killed
+        ingest can still be on their way."""
+        return self._folder / f"{next(self._numbers):06d}-{secrets.token_hex(4)}.jsonl"
 
     def take(self, path: Path) -> None:
         """Read what a batch wrote.

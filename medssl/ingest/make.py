@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from dataclasses import asdict
 from hashlib import sha256
@@ -14,9 +15,10 @@ import numpy.typing as npt
 from medssl.errors import Exit, MedsslError
 from medssl.ingest.dicom import same_pixels
 from medssl.ingest.headers import SliceHeader
-from medssl.ingest.isolate import Pool, caught, run_items
+from medssl.ingest.isolate import caught
 from medssl.ingest.jobs import Job, Picture
 from medssl.ingest.journal import Item
+from medssl.ingest.pool import Pool, run_items
 from medssl.ingest.scan import Kind
 from medssl.ingest.survey import Survey
 from medssl.store.arrays import file_hash
@@ -40,12 +42,13 @@ def make(keyed: tuple[str, Job], folder: Path) -> dict[str, Any]:
         MedsslError: DISK_FULL.
     """
     key, job = keyed
+    stem = f"{key}-{secrets.token_hex(4)}"  # see Journal.new
     made: list[dict[str, Any]] = []
 
     def read_all() -> None:
         for number, picture in enumerate(read(job)):
             try:
-                made.append(_entry(folder, f"{key}-{number}", picture))
+                made.append(_entry(folder, f"{stem}-{number}", picture))
             except MedsslError as error:
                 made.append({"error": [error.code, error.what]})
 

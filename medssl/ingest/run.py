@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from medssl.cluster import Cluster
 from medssl.errors import CODES, MedsslError
 from medssl.ingest.account import Account, IngestSummary
 from medssl.ingest.dicom import ALLOWABLE
 from medssl.ingest.earlier import Earlier, series_of
-from medssl.ingest.isolate import Limits, Pool, run_items
+from medssl.ingest.isolate import Limits
 from medssl.ingest.load import Loader
 from medssl.ingest.make import item_of, make, same_in_a_process
 from medssl.ingest.plan import Context, plan
+from medssl.ingest.pool import Pool, run_items
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
 from medssl.ingest.scan import Found, Kind, Listed, walk
 from medssl.ingest.survey import Survey, survey
@@ -46,6 +49,7 @@ def ingest(
     allow: Collection[str] = (),
     workers: int = 1,
     add: bool = False,
+    scheduler: str | None = None,
 ) -> IngestSummary:
     """Read everything below a folder into a store; what is not certain is refused.
 
@@ -68,11 +72,13 @@ def ingest(
         add: add to the store where there is one. Files that it has accounted for, and that have not
             changed since, are not read again, but for those that were refused and whose series has
             new files. A volume of the store is never changed or replaced.
+        scheduler: address of a Dask scheduler whose workers read instead of this machine; they
+            must see the same paths.
 
     Raises:
         MedsslError: CODE_NOT_ALLOWABLE, INPUT_MISSING, STORE_EXISTS, STORE_INSIDE_INPUT,
             KEY_INVALID, TABLE_INVALID (tables that contradict each other), INGEST_RUNNING,
-            PRIVATE_MISSING, DISK_FULL.
+            PRIVATE_MISSING, SCHEDULER_UNAVAILABLE, DISK_FULL.
     """
     in_path, store_path = Path(in_path), Path(store_path)
     _check_allow(allow)
@@ -87,11 +93,11 @@ def ingest(
         "allow": sorted(allow),
         "add": add and store_path.exists(),
     }
-    with Unfinished(store_path, options) as work:
+    with Unfinished(store_path, options) as work, ExitStack() as stack:
+        pool = _pool(workers, scheduler, stack)
         earlier = None
         if options["add"]:
             earlier = Earlier.read(store_path, work.base, private, names)
-        pool = Pool(workers, Limits.of_this_machine(workers))
         listed = walk(in_path)
         seen = _survey(listed, work, earlier, names, allow, pool)
         tables = Tables.read([*seen.found, *_unread(listed, seen)])
@@ -121,6 +127,13 @@ def ingest(
         known=len(listed) - len(seen.found),
         added=loader.added,
     )
+
+
+def _pool(workers: int, scheduler: str | None, stack: ExitStack) -> Pool:
+    if scheduler is None:
+        return Pool(workers, Limits.of_this_machine(workers))
+    cluster = stack.enter_context(Cluster(scheduler))
+    return Pool(cluster.cores(), Limits.of_this_machine(workers), cluster)
 
 
 def _survey(

@@ -9,9 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from medssl.ingest.headers import Refused, SliceHeader
-from medssl.ingest.isolate import Limits, Pool, run_items
+from medssl.ingest.isolate import Limits
 from medssl.ingest.journal import Answer, Item
 from medssl.ingest.look import look, seen
+from medssl.ingest.pool import Pool, run_items
 from medssl.ingest.scan import Found, Kind, Listed
 from medssl.progress import track
 

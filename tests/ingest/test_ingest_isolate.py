@@ -12,9 +12,10 @@ import pytest
 
 from medssl.errors import MedsslError
 from medssl.ingest import run, volume
-from medssl.ingest.isolate import Limits, Pool, run_items
+from medssl.ingest.isolate import Limits
 from medssl.ingest.journal import Item
 from medssl.ingest.pixels import SliceReader
+from medssl.ingest.pool import Pool, run_items
 from medssl.ingest.run import ingest
 from medssl.store import Store
 
