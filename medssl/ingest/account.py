@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Account:
         table.writerow(["real_path", *names, "size", "modified", "series"])
         for path, item in self._found.items():
             if path in self._rows:
-                row = asdict(self._rows[path])
+                row = vars(self._rows[path])
                 more = (details or {}).get(path, ("", "", ""))
                 table.writerow([item.relative, *(str(row[name]) for name in names), *more])
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -93,7 +93,8 @@ class Batch:
 
     def look(self, limits: Limits) -> None:
         """See whether the child has ended, or must be ended."""
-        child, status = os.waitpid(self._child, os.WNOHANG)
+        ending = bool(select([self._end], [], [], 0)[0])
+        child, status = os.waitpid(self._child, 0 if ending else os.WNOHANG)
         if not child:
             if (size := self._bytes()) != self._size:
                 self._size, self._since = size, time.monotonic()

@@ -67,10 +67,15 @@ def _plain(header: SliceHeader) -> list[Any]:
 
 def _header(path: Path, plain: list[Any]) -> SliceHeader:
     pose, values = plain
-    named = {name: _frozen(value) for name, value in zip(_HEADER, values, strict=True)}
-    return SliceHeader(path=path, pose=SlicePose(*map(_frozen, pose)), **named)
+    return SliceHeader(
+        path=path,
+        pose=SlicePose(*map(_frozen, pose)),
+        **{name: _frozen(value) for name, value in zip(_HEADER, values, strict=True)},
+    )
 
 
 def _frozen(value: Any) -> Any:
     """Lists back to the tuples they were."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+    if type(value) is not list:
+        return value
+    return tuple(map(_frozen, value)) if value and type(value[0]) is list else tuple(value)

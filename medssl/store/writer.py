@@ -5,19 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medssl.errors import MedsslError
 from medssl.store.reader import Store
 from medssl.store.records import LABEL_PREFIX, LedgerRow, StoreInfo, VolumeRecord
+from medssl.store.table import write_table
 from medssl.store.written import Written, write_volume
 
 Array = npt.NDArray[Any]
@@ -158,12 +158,12 @@ class StoreWriter:
     def _write_tables(self, ledger: Sequence[LedgerRow]) -> None:
         before = [] if self._base is None else list(self._base.rows())
         volumes = sorted([*before, *self._rows], key=lambda row: str(row["volume_id"]))
-        files = [asdict(row) for row in ledger]
+        files = [dict(vars(row)) for row in ledger]
         if self._base is not None:
             files += pq.read_table(self._base.path / "ledger.parquet").to_pylist()
         files.sort(key=lambda row: (int(row["batch"]), str(row["path"])))
-        _write_table(self._work / "manifest.parquet", volumes)
-        _write_table(self._work / "ledger.parquet", files)
+        write_table(self._work / "manifest.parquet", volumes)
+        write_table(self._work / "ledger.parquet", files)
         text = self._info.model_dump_json(indent=2) + "\n"
         (self._work / "store.json").write_text(text, encoding="utf-8")
 
@@ -175,13 +175,6 @@ class StoreWriter:
                     (self._work / place).replace(self._path / place)
         for name in ("ledger.parquet", "store.json", "manifest.parquet"):
             (self._work / name).replace(self._path / name)
-
-
-def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A Parquet file; what a row does not have is null."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
-    pq.write_table(pa.table(columns), path)
 
 
 def _disk(error: OSError) -> MedsslError:
