@@ -23,19 +23,18 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def _column(values: list[Any]) -> pa.Array:
     """As ``pyarrow.array``, which imports pandas to see whether the values are its own; that takes
     longer than reading a hundred slices."""
+    if not values:
+        return pa.nulls(0)
     kinds = set(map(type, values))
     if kinds == {str}:
         return _texts(values)
-    if len(kinds) == 1 and (kind := kinds.pop()) in _SCALARS:
-        return _numbers(values, kind)
-    if kinds == {list} or all(type(value) is list for value in values):
-        inner = [item for value in values for item in value]
-        found = set(map(type, inner))
-        if len(found) == 1 and (kind := found.pop()) in (*_SCALARS, str):
-            flat = _texts(inner) if kind is str else _numbers(inner, kind)
-            ends = np.cumsum([0, *map(len, values)], dtype=np.int32)
-            buffers = [None, pa.py_buffer(ends)]
-            return pa.Array.from_buffers(pa.list_(flat.type), len(values), buffers, children=[flat])
+    if kinds == {int} or kinds == {float}:
+        return _numbers(values, kinds.pop())
+    if kinds == {list}:
+        flat = _column([item for value in values for item in value])
+        ends = pa.py_buffer(np.cumsum([0, *map(len, values)], dtype=np.int32))
+        kind = pa.list_(flat.type)
+        return pa.Array.from_buffers(kind, len(values), [None, ends], children=[flat])
     return pa.array(values)
 
 

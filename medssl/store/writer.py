@@ -158,7 +158,7 @@ class StoreWriter:
     def _write_tables(self, ledger: Sequence[LedgerRow]) -> None:
         before = [] if self._base is None else list(self._base.rows())
         volumes = sorted([*before, *self._rows], key=lambda row: str(row["volume_id"]))
-        files = [dict(vars(row)) for row in ledger]
+        files = [{**vars(row), "outcome": row.outcome.value} for row in ledger]
         if self._base is not None:
             files += pq.read_table(self._base.path / "ledger.parquet").to_pylist()
         files.sort(key=lambda row: (int(row["batch"]), str(row["path"])))
