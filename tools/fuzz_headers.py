@@ -10,7 +10,6 @@ CORPUS is a folder of small DICOM files to start from; what is found to be inter
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +22,7 @@ with atheris.instrument_imports(include=["medssl", "pydicom"]):
     from medssl.ingest.headers import Refused
     from medssl.ingest.lean import read_lean
 
-_PLACE = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)) / "file"
+_PLACE = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)) / "file"
 
 
 def check(data: bytes) -> None:
