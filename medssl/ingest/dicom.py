@@ -37,13 +37,14 @@ ALLOWABLE = frozenset(
     {
         "LOCALIZER",
         "DERIVED",
+        "LABEL_OVERLAP",
         "SLICES_FEWER_THAN_STATED",
         "SLICES_FEWER_THAN_SIBLING",
         "SPACING_UNKNOWN",
     }
 )
 """Defects of which a volume can still be made, if the user says so. SPACING_UNKNOWN is one of
-radiographs alone."""
+radiographs alone, LABEL_OVERLAP one of label objects."""
 
 
 # Marks that change what a voxel means: the slices of one volume must share them.

@@ -168,6 +168,8 @@ def _save(folder: Path, made: Made) -> None:
         "affine": None if made.affine is None else made.affine.tolist(),
         "content": made.content,
         "pixel_spacing": made.pixel_spacing,
+        "structures": made.structures,
+        "fates": made.fates,
     }
     (folder / "made.json").write_text(json.dumps(rest), encoding="utf-8")
 
@@ -182,4 +184,6 @@ def _load(folder: Path) -> Made:
         content=rest["content"],
         label=np.load(label, allow_pickle=False) if label.is_file() else None,
         pixel_spacing=None if spacing is None else (spacing[0], spacing[1]),
+        structures=rest["structures"],
+        fates={path: (code, detail) for path, (code, detail) in rest["fates"].items()},
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medssl.store import VolumeRecord
+from medssl.store import Outcome, VolumeRecord
 
 Array = npt.NDArray[Any]
 
@@ -23,6 +23,13 @@ class Rejection:
     files: list[Path]
     code: str
     detail: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """Not all that is left out is rejected: copies are duplicates, and some is ignored."""
+        if self.code in ("NOT_AN_IMAGE", "LABEL_UNWANTED"):
+            return Outcome.IGNORED
+        return Outcome.DUPLICATE if self.code == "DUPLICATE" else Outcome.REJECTED
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class Made:
         content: what is the same for the same image under another name.
         label: label map on the same grid, channel first, or None.
         pixel_spacing: of a 2D image, mm between rows and between columns; None where unknown.
+        structures: label value of each structure that its label objects annotate, by name.
+        fates: path of each label object of its -> code ("" where it was used) and detail.
     """
 
     record: VolumeRecord
@@ -44,6 +53,16 @@ class Made:
     content: str
     label: Array | None = None
     pixel_spacing: tuple[float, float] | None = None
+    structures: dict[str, int] = field(default_factory=dict)
+    fates: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def meaning(self) -> tuple[object, ...]:
+        """What two files with the same voxels must agree on to be duplicates."""
+        record = self.record
+        label = None if self.label is None else self.label.astype(np.int64).tobytes()
+        digest = "" if label is None else hashlib.sha256(label).hexdigest()
+        return record.subject_id, record.split, tuple(sorted(record.labels.items())), digest
 
 
 @dataclass(frozen=True)
@@ -55,12 +74,16 @@ class Job:
         duplicates: files that say the same again.
         make: reads them; raises MedsslError for what it refuses.
         isolated: read in a process of its own.
+        labels: label objects that it draws.
+        fallback: the same without its label objects, to be done where it crashed.
     """
 
     files: list[Path]
     make: Callable[[], Iterable[Made]]
     duplicates: list[Path] = field(default_factory=list)
     isolated: bool = False
+    labels: list[Path] = field(default_factory=list)
+    fallback: Job | None = None
 
 
 def content_hash(array: Array, affine: Array | None) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,10 +15,13 @@ from medssl.errors import MedsslError
 from medssl.ingest.dicom import DicomVolume, find_volumes
 from medssl.ingest.images import SPLIT_FOLDERS, read_medmnist, read_png
 from medssl.ingest.jobs import Job, Made, Rejection, content_hash
+from medssl.ingest.label_maps import draw_labels, plan_labels
+from medssl.ingest.label_objects import LabelObject
 from medssl.ingest.nifti import read_nifti, same_grid
 from medssl.ingest.pixels import SliceReader
 from medssl.ingest.pseudonym import Pseudonymizer
 from medssl.ingest.scan import Found, Kind
+from medssl.ingest.structures import EVERY, NameRules
 from medssl.ingest.tables import Row, Tables
 from medssl.store import VolumeRecord
 from medssl.store.arrays import file_hash
@@ -39,6 +42,8 @@ class Context:
         modality: of files that state none ("OT" unless the user says).
         class_folders: whether a PNG's folder is its class.
         allow: codes of defects to accept.
+        label_names: label values that tables or the user named.
+        rules: what the user said of the names of structures.
     """
 
     names: Pseudonymizer
@@ -46,6 +51,8 @@ class Context:
     modality: str = "OT"
     class_folders: bool = False
     allow: Collection[str] = ()
+    label_names: Mapping[int, str] = field(default_factory=dict)
+    rules: NameRules = EVERY
 
 
 def plan(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
@@ -63,6 +70,13 @@ def plan(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Reje
 def _dicom(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
     relative = {item.path: item.relative for item in found if item.kind is Kind.DICOM}
     volumes, rejections = find_volumes(relative, single_slices=True, allow=context.allow)
+    labels = [path for r in rejections if r.code == "LABEL_WITHOUT_IMAGE" for path in r.files]
+    others = {item.relative: item.path for item in found if item.kind in (Kind.NIFTI, Kind.PNG)}
+    beside_maps = bool(_pairs(others, context.tables))
+    stated, rules = context.label_names, context.rules
+    drawn, values, more = plan_labels(labels, volumes, stated, beside_maps, rules)
+    rejections = [r for r in rejections if r.code != "LABEL_WITHOUT_IMAGE"] + more
+    objects = {id(volume): drawn.get(i, []) for i, volume in enumerate(volumes)}
     jobs = []
     for together in _sharing_files(volumes):
         files = _each_once(path for volume in together for path in volume.files)
@@ -72,8 +86,14 @@ def _dicom(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Re
             for path in [*files, *copies]
             if (row := _row(relative[path], context.tables)) is not None
         ]
-        make = partial(_make_dicom, together, rows, context)
-        jobs.append(Job(files, make, copies, isolated=True))
+        plain = Job(files, partial(_make_dicom, together, rows, context), copies, isolated=True)
+        own = [objects[id(volume)] for volume in together]
+        if any(own):
+            make = partial(_make_dicom, together, rows, context, own, values)
+            paths = [found.path for part in own for found in part]
+            jobs.append(replace(plain, make=make, labels=paths, fallback=plain))
+        else:
+            jobs.append(plain)
     return jobs, rejections
 
 
@@ -101,7 +121,11 @@ def _row(relative: str, tables: Tables) -> Row | None:
 
 
 def _make_dicom(
-    volumes: Sequence[DicomVolume], rows: Sequence[Row], context: Context
+    volumes: Sequence[DicomVolume],
+    rows: Sequence[Row],
+    context: Context,
+    objects: Sequence[Sequence[LabelObject]] = (),
+    values: Mapping[str, int] | None = None,
 ) -> Iterator[Made]:
     if not volumes[0].patient_id:
         raise MedsslError("SUBJECT_UNKNOWN", "The series has no Patient ID")
@@ -113,8 +137,10 @@ def _make_dicom(
     if len(splits) > 1:
         raise MedsslError("DUPLICATE_CONFLICT", "A table puts one series in two splits")
     split, names, reader = splits.pop(), context.names, SliceReader()
-    for volume in volumes:
+    for index, volume in enumerate(volumes):
         array = volume.decode(reader)
+        own = objects[index] if objects else ()
+        drawn = draw_labels(own, volume, values or {}, context.allow, context.rules)
         # Two times of one series may hold the same voxels and are still two volumes.
         key = f"{volume.series_uid} {volume.part}" if volume.part else volume.series_uid
         record = VolumeRecord(
@@ -125,13 +151,15 @@ def _make_dicom(
             modality=volume.modality,
             split=split,
             labels=labels,
-            defects=volume.defects,
+            defects=[*volume.defects, *drawn.defects],
             source="dicom",
             part=volume.part,
+            labelled=sorted(drawn.structures.values()),
         )
         content = content_hash(array, volume.affine) + volume.part
         spacing = volume.pixel_spacing if volume.dims == 2 else None
-        yield Made(record, array, volume.affine, content, pixel_spacing=spacing)
+        made = Made(record, array, volume.affine, content, drawn.label, spacing)
+        yield replace(made, structures=drawn.structures, fates=drawn.fates)
 
 
 def _images(

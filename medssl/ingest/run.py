@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +18,7 @@ from medssl.ingest.jobs import Job, Made
 from medssl.ingest.plan import Context, plan
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
 from medssl.ingest.scan import Found, Kind, scan
+from medssl.ingest.structures import NameRules
 from medssl.ingest.tables import Tables
 from medssl.progress import track
 from medssl.store import Outcome, StoreInfo, StoreWriter
@@ -43,6 +43,7 @@ def ingest(
     modality: str = "OT",
     class_folders: bool = False,
     allow: Collection[str] = (),
+    structures: Collection[str] = (),
     workers: int = 1,
 ) -> IngestSummary:
     """Read everything below a folder into a new store; what is not certain is refused.
@@ -58,8 +59,8 @@ def ingest(
         label_names: names of label map values, over those that tables state.
         modality: DICOM code for files that state none (NIfTI, PNG, .npz).
         class_folders: take the folder of a PNG without a table for its class.
-        allow: codes of defects to accept (:data:`medssl.ingest.dicom.ALLOWABLE`); the manifest
-            keeps them for each volume that has one.
+        allow: codes of defects to accept, of ``ALLOWABLE``; the manifest keeps those met.
+        structures: of DICOM SEG and RTSTRUCT, take those of these names alone.
         workers: how many series are read at once, each in a process of its own with limits on
             time and memory; the store does not depend on it.
 
@@ -75,22 +76,26 @@ def ingest(
     names = Pseudonymizer(load_key(key_file or private / KEY_NAME))
     tables = Tables.read(found)
     stated = dict(label_names) if label_names is not None else tables.label_names()
-    context = Context(names, tables, modality, class_folders, allow)
+    rules = NameRules.of(stated.values(), structures)
+    context = Context(names, tables, modality, class_folders, allow, stated, rules)
     account = Account(found, names)
     _mark_unplanned(found, tables, account)
     jobs, rejections = plan(found, context)
     for rejection in rejections:
-        outcome = Outcome.IGNORED if rejection.code == "NOT_AN_IMAGE" else Outcome.REJECTED
-        account.mark(rejection.files, outcome, rejection.code, rejection.detail)
+        account.mark(rejection.files, rejection.outcome, rejection.code, rejection.detail)
     with StoreWriter(store_path, StoreInfo(made_by=_made_by(modality))) as writer:
         loader, limits = _Loader(writer, account), Limits.of_this_machine(workers)
         with TemporaryDirectory(prefix=".medssl-", dir=store_path.parent) as scratch:
             made = run_jobs(jobs, Path(scratch), workers, limits)
             for job, results in track(made, "Ingest", total=len(jobs)):
                 loader.run(job, results)
+            for job, results in run_jobs(loader.again, Path(scratch), workers, limits):
+                loader.run(job, results)
         account.write_private(private)
         if loader.volumes:
-            writer.set_label_names(_all_label_names(loader.label_values, stated))
+            writer.set_label_names(
+                _all_label_names(loader.label_values, loader.structures | stated)
+            )
             writer.finish(account.rows, len(found))
         else:
             writer.abort()
@@ -166,7 +171,8 @@ class _Loader:
         self._ids: set[str] = set()
         self.subjects: set[str] = set()
         self.label_values: set[int] = set()
-        self.single_slices = 0
+        self.structures: dict[int, str] = {}
+        self.again: list[Job] = []
         self.incomplete = False
 
     @property
@@ -178,6 +184,7 @@ class _Loader:
         """Write what one job made; its rejections go to the account, the rest is raised."""
         written: list[str] = []
         errors: list[MedsslError] = []
+        fates: dict[str, tuple[str, str, str]] = {}
         first: str | None = None
         try:
             for made in results:
@@ -187,6 +194,7 @@ class _Loader:
                 try:
                     self._write(made)
                     written.append(made.record.volume_id)
+                    fates |= {path: (*fate, written[-1]) for path, fate in made.fates.items()}
                 except MedsslError as error:
                     _only_rejection(error)
                     errors.append(error)
@@ -197,7 +205,12 @@ class _Loader:
             errors.append(MedsslError("OUT_OF_MEMORY", "It does not fit in memory"))
         except OSError as error:
             errors.append(MedsslError("FILE_UNREADABLE", f"Reading: {type(error).__name__}"))
+        if job.fallback and not written and [e.code for e in errors] == ["READER_FAILED"]:
+            self.again.append(job.fallback)  # it may be the label objects' fault
+            self._account.mark(job.labels, Outcome.REJECTED, errors[0].code, errors[0].what)
+            return
         self._mark(job, written, errors, first)
+        self._account.mark_labels(job.labels, fates, first)
 
     def _known(self, made: Made) -> str | None:
         """The volume that already holds this image, or None.
@@ -207,7 +220,7 @@ class _Loader:
         """
         if made.content in self._seen:
             volume_id, meaning = self._seen[made.content]
-            if meaning != _meaning(made):
+            if meaning != made.meaning:
                 raise MedsslError(
                     "DUPLICATE_CONFLICT", "The same voxels are there for another subject or label"
                 )
@@ -221,11 +234,12 @@ class _Loader:
             made.record, made.array, made.affine, made.label, made.pixel_spacing
         )
         self._ids.add(made.record.volume_id)
-        self._seen[made.content] = (made.record.volume_id, _meaning(made))
-        self.single_slices += made.affine is None and made.record.source == "dicom"
+        self._seen[made.content] = (made.record.volume_id, made.meaning)
         self.subjects.add(made.record.subject_id)
         if made.label is not None:
             self.label_values.update(int(v) for v in np.unique(made.label))
+            self.label_values.update(made.structures.values())
+            self.structures |= {value: name for name, value in made.structures.items()}
 
     def _mark(
         self, job: Job, written: list[str], errors: list[MedsslError], first: str | None
@@ -246,14 +260,6 @@ class _Loader:
             mark(job.files, Outcome.USED, errors[0].code if errors else "", detail, volume_id)
             text = "the same image in another file"
             mark(job.duplicates, Outcome.DUPLICATE, "DUPLICATE", text, volume_id)
-
-
-def _meaning(made: Made) -> tuple[object, ...]:
-    """What two files with the same voxels must agree on to be duplicates."""
-    record = made.record
-    label = None if made.label is None else made.label.astype(np.int64).tobytes()
-    digest = "" if label is None else sha256(label).hexdigest()
-    return record.subject_id, record.split, tuple(sorted(record.labels.items())), digest
 
 
 def _only_rejection(error: MedsslError) -> None:

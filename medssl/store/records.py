@@ -43,7 +43,8 @@ class VolumeRecord:
     ``modality`` is the DICOM code ("CT", "MR", "CR", ...; "OT" where unknown); ``split`` is
     "train", "validation", "test" or ""; ``labels`` become the columns ``label:NAME``; ``defects``
     are the codes that were accepted on request; ``source`` is the kind of file it came from;
-    ``part`` tells it from the other volumes of its series ("temporal_position=3/151").
+    ``part`` tells it from the other volumes of its series ("temporal_position=3/151");
+    ``labelled`` are the label values that it was annotated for, where that is stated.
     """
 
     volume_id: str
@@ -56,6 +57,7 @@ class VolumeRecord:
     defects: list[str] = field(default_factory=list)
     source: str = "nifti"
     part: str = ""
+    labelled: list[int] = field(default_factory=list)
 
 
 class StoreInfo(StrictModel):
