@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
@@ -15,8 +16,10 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from medssl.errors import Exit, MedsslError
+from medssl.errors import CODES, Exit, MedsslError
 from medssl.ingest import label_maps
+from medssl.ingest.dicom import find_volumes
+from medssl.ingest.label_maps import find_label_objects
 from medssl.ingest.run import ingest
 from medssl.phantom import dicom_writer, torso
 from medssl.store import Store
@@ -433,3 +436,85 @@ def test_the_command_line(root, out):
     arguments = ["ingest", str(root), str(out), "--structure", "liver", "--label-name", "3=liver"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert Store.open(out).info.label_names == {3: "liver"}
+
+
+def _group(**tags):
+    item = pydicom.Dataset()
+    for name, value in tags.items():
+        setattr(item, name, value)
+    return [item]
+
+
+def enhanced_copy(series, echoes):
+    """One enhanced file with the slices of a series once per echo; echo by echo within a place."""
+    first = series.slices[0]
+    data = copy.deepcopy(first)
+    del data.ImagePositionPatient, data.ImageOrientationPatient, data.PixelSpacing
+    data.SOPClassUID, data.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4.1", generate_uid()
+    shared = pydicom.Dataset()
+    shared.PixelMeasuresSequence = _group(PixelSpacing=first.PixelSpacing)
+    shared.PlaneOrientationSequence = _group(ImageOrientationPatient=first.ImageOrientationPatient)
+    data.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for image in series.slices:
+        for echo in echoes:
+            frame = pydicom.Dataset()
+            frame.PlanePositionSequence = _group(ImagePositionPatient=image.ImagePositionPatient)
+            frame.MREchoSequence = _group(EffectiveEchoTime=echo)
+            frames.append(frame)
+    data.PerFrameFunctionalGroupsSequence, data.NumberOfFrames = frames, len(frames)
+    data.PixelData = b"".join(image.PixelData * len(echoes) for image in series.slices)
+    return data
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_frames_of_an_enhanced_image_that_the_label_names(root, out, tmp_path, which):
+    series = write_series(tmp_path / "classic")
+    image = enhanced_copy(series, [5.0, 30.0])
+    image.PixelData = np.random.default_rng(0).bytes(len(image.PixelData))
+    save(image, root / "im")
+    masks = some_masks(series.shape)
+    made = segmentation(series, {"liver": masks["liver"]})
+    numbers = {data.SOPInstanceUID: 2 * k + which + 1 for k, data in enumerate(series.slices)}
+    for frame in made.PerFrameFunctionalGroupsSequence:
+        (source,) = frame.DerivationImageSequence[0].SourceImageSequence
+        source.ReferencedFrameNumber = numbers[source.ReferencedSOPInstanceUID]
+        source.ReferencedSOPInstanceUID = image.SOPInstanceUID
+    save(made, root / "seg")
+    ingest(root, out)
+    assert codes(out) == {"seg": ("used", "")}
+    found = {volume.row["part"]: volume for volume in volumes_of(Store.open(out))}
+    assert sorted(found) == ["echo_time=30", "echo_time=5"]
+    right = found.pop(f"echo_time={[5, 30][which]}")
+    np.testing.assert_array_equal(right.label()[0], as_stored(masks["liver"], series.affine))
+    assert not any(volume.has_label for volume in found.values())
+
+
+def test_damaged_label_objects_never_stop_the_run_nor_slip_through(root, tmp_path):
+    """Bytes changed, cut out or cut off: the header pass and drawing raise nothing."""
+    series = write_series(root / "images")
+    masks = some_masks(series.shape)
+    regions = {"liver": [(2, SQUARE)], "vein": [(5, SQUARE)]}
+    files = [
+        save(segmentation(series, masks), tmp_path / "seg"),
+        save(segmentation(series, masks, "LABELMAP"), tmp_path / "map"),
+        save(structure_set(series, regions), tmp_path / "rt"),
+    ]
+    (volume,), _ = find_volumes(series.folder.iterdir())
+    rng, met = np.random.default_rng(0), set()
+    for number in range(240):
+        content = bytearray(files[number % 3].read_bytes())
+        for place in rng.integers(132, len(content) - 8, size=rng.integers(1, 5)):
+            content[place : place + rng.integers(0, 2)] = bytes(rng.integers(0, 256, 1, np.uint8))
+        path = tmp_path / "damaged"
+        path.write_bytes(content[: rng.integers(400, len(content))] if number % 7 == 0 else content)
+        objects, rejections = find_label_objects([path])
+        assert len(objects) + len(rejections) == 1
+        met.update(rejection.code for rejection in rejections)
+        for found in objects:
+            values = {name: value for value, name in enumerate(found.structures, start=1)}
+            drawn = label_maps.draw_labels([found], volume, values)
+            ((code, _),) = drawn.fates.values()
+            assert (drawn.label is None) == bool(code)
+            met.add(code)
+    assert {"", "LABEL_INVALID", "LABEL_GRID_MISMATCH"} <= met <= {"", *CODES}
