@@ -54,7 +54,9 @@ def seg_object(path: Path, data: pydicom.Dataset, rules: NameRules = EVERY) -> L
         patient_id=text(data, "PatientID"),
         frame_uids=(text(data, "FrameOfReferenceUID"),),
         series=tuple(
-            text(item, "SeriesInstanceUID") for item in items(data, "ReferencedSeriesSequence")
+            uid
+            for item in items(data, "ReferencedSeriesSequence")
+            if (uid := text(item, "SeriesInstanceUID"))
         ),
         images=_images(data),
         structures=tuple(sorted(set(_segments(data, rules).values()) - {""})),

@@ -70,6 +70,7 @@ def plan(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Reje
 def _dicom(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
     relative = {item.path: item.relative for item in found if item.kind is Kind.DICOM}
     volumes, rejections = find_volumes(relative, single_slices=True, allow=context.allow)
+    # The header pass refuses label objects as images; only now are all volumes known.
     labels = [path for r in rejections if r.code == "LABEL_WITHOUT_IMAGE" for path in r.files]
     others = {item.relative: item.path for item in found if item.kind in (Kind.NIFTI, Kind.PNG)}
     beside_maps = bool(_pairs(others, context.tables))

@@ -57,7 +57,7 @@ def rtstruct_object(path: Path, data: pydicom.Dataset, rules: NameRules = EVERY)
     Raises:
         MedsslError: LABEL_INVALID, DICOM_TAG_MISSING, DICOM_TAG_INVALID.
     """
-    regions = _regions(data, rules)
+    regions, _ = _regions(data, rules)
     listed = _listed(data)
     own = dict.fromkeys(
         uid for region in regions for contour in region.contours for uid in _images_of(contour)
@@ -71,7 +71,9 @@ def rtstruct_object(path: Path, data: pydicom.Dataset, rules: NameRules = EVERY)
         patient_id=text(data, "PatientID"),
         frame_uids=tuple(sorted({region.frame_uid for region in regions})),
         series=tuple(
-            uid for uid, images in listed.items() if not named or set(images) & set(named)
+            uid
+            for uid, images in listed.items()
+            if uid and (not named or named.keys() & set(images))
         ),
         images=tuple((uid, WHOLE) for uid in named),
         structures=tuple(sorted({region.name for region in regions})),
@@ -94,8 +96,9 @@ def _images_of(item: pydicom.Dataset) -> list[str]:
     ]
 
 
-def _regions(data: pydicom.Dataset, rules: NameRules) -> list[_Region]:
-    """The regions wanted that have closed contours, in the order of the file."""
+def _regions(data: pydicom.Dataset, rules: NameRules) -> tuple[list[_Region], int]:
+    """The regions wanted that have closed contours, in the order of the file, and how many points
+    were left out."""
     regions = {}
     personal = personal_words(data)
     held: dict[int, list[pydicom.Dataset]] = defaultdict(list)
@@ -121,7 +124,7 @@ def _regions(data: pydicom.Dataset, rules: NameRules) -> list[_Region]:
         raise MedsslError("LABEL_UNWANTED", "It has none of the structures asked for")
     if not found:
         raise MedsslError("LABEL_INVALID", "It has no closed contour")
-    return found
+    return found, sum(region.points for region in regions.values())
 
 
 def _sort_in(contour: pydicom.Dataset, region: _Region) -> None:
@@ -164,9 +167,9 @@ class StructureReader:
             own[header.sop_uid].add(place)
         # For each name its regions: how they combine, and slice -> contours.
         self._of: dict[str, list[tuple[str, dict[int, list[Array]]]]] = defaultdict(list)
-        points, sparse = 0, 0
-        for region in _regions(data, rules):
-            points += region.points
+        regions, points = _regions(data, rules)
+        sparse = 0
+        for region in regions:
             slices: dict[int, list[Array]] = defaultdict(list)
             for contour in region.contours:
                 index, corners = self._in_slice(_points(contour))
@@ -179,9 +182,9 @@ class StructureReader:
             self._of[region.name].append((region.kind, slices))
         self.notes = []
         if sparse:
-            self.notes.append(f"{sparse} structures skip slices, which count as without them")
+            self.notes.append(f"structures that skip slices, nothing interpolated: {sparse}")
         if points:
-            self.notes.append(f"{points} points were left out")
+            self.notes.append(f"points left out: {points}")
 
     def _in_slice(self, points: Array) -> tuple[int, Array]:
         """The slice that a contour lies in, and its corners in (column, row)."""
