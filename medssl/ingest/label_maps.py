@@ -209,11 +209,11 @@ class _Canvas:
     label: Array
     overlaps: set[tuple[int, int]] = field(default_factory=set)
 
-    def paint(self, layer: Layer, value: int, covering: bool) -> None:
+    def paint(self, layer: Layer, value: int) -> None:
         plane = self.label[layer.window]
         below = plane[layer.mask]
         self.overlaps.update((int(old), value) for old in np.unique(below[below > 0]))
-        plane[layer.mask] = value if covering else np.where(below > 0, below, value)
+        plane[layer.mask] = value
 
 
 def _paint(
@@ -223,8 +223,8 @@ def _paint(
     shape: tuple[int, int, int],
     covering: bool,
 ) -> tuple[_Canvas, dict[str, tuple[str, str]]]:
-    """Paint structure by structure, in the order of their names; and say which objects cannot be
-    used. Earlier paint stays unless ``covering``: so every overlap of an object is seen."""
+    """Paint structure by structure, in the order of their names, each over the earlier; and say
+    which objects cannot be used."""
     canvas = _Canvas(np.zeros(shape, dtype=np.uint16))
     failed: dict[str, tuple[str, str]] = {}
     owner = {name: str(found.path) for found in objects for name in found.structures}
@@ -233,7 +233,7 @@ def _paint(
             continue
         try:
             for layer in readers[path].layers(name):
-                canvas.paint(layer, values[name], covering)
+                canvas.paint(layer, values[name])
         except MedsslError as error:
             failed[path] = (error.code, error.what)
     if not failed and not covering:

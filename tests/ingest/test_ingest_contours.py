@@ -98,6 +98,17 @@ def test_a_hair_of_rounding_does_not_move_an_edge():
         )
 
 
+def test_a_straight_edge_through_centres_stays_straight():
+    """Between corners at odd heights, the crossings of x = 3 come out as 3 give or take a hair."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        top, bottom = rng.uniform(-1, 0), rng.uniform(9, 10)
+        edge = np.array([[3, top], [6, top - 0.1], [6, bottom + 0.1], [3, bottom]])
+        mask = fill([edge], (9, 9))
+        assert mask.all(axis=0).tolist() == [False] * 3 + [True] * 3 + [False] * 3
+        assert mask.sum() == 27
+
+
 def test_the_direction_of_a_contour_does_not_matter():
     shape, star = (41, 41), circle(13.3) * [1.0, 0.8]
     np.testing.assert_array_equal(fill([star], shape), fill([star[::-1]], shape))

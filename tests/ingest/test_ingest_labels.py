@@ -208,6 +208,18 @@ def test_overlap_is_refused_for_every_object_in_it(root, out):
     np.testing.assert_array_equal(volume.label()[0], as_stored(want, series.affine))
 
 
+def test_a_structure_that_is_nowhere_keeps_its_name(root, out):
+    series = write_series(root / "images")
+    masks = some_masks(series.shape)
+    save(segmentation(series, masks | {"aorta": masks["aorta"] & False}), root / "seg")
+    ingest(root, out)
+    store = Store.open(out)
+    assert store.info.label_names == {1: "aorta", 2: "lesion 2", 3: "liver"}
+    (volume,) = volumes_of(store)
+    assert list(volume.row["labelled"]) == [1, 2, 3]
+    assert np.unique(volume.label()).tolist() == [0, 2, 3]
+
+
 def test_versions_and_copies(root, out):
     series = write_series(root / "images")
     masks = some_masks(series.shape)
