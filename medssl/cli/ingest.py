@@ -35,6 +35,13 @@ def ingest(
             metavar="CODE", help="Accept a defect by its code; may be given several times."
         ),
     ] = None,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of DICOM SEG and RTSTRUCT take this structure alone; may be given several times.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes that read; by default one a core, up to 4."),
@@ -61,6 +68,7 @@ def ingest(
       medssl ingest hippocampus/ store/ --modality MR --label-name 1=anterior
       medssl ingest scans/ store/ --allow SLICES_FEWER_THAN_STATED
       medssl ingest scans/ store/ --add
+      medssl ingest planning/ store/ --structure Liver --structure Spleen
     """
     from medssl.ingest.run import ingest as run
 
@@ -74,6 +82,7 @@ def ingest(
             modality=modality,
             class_folders=class_folders,
             allow=allow or (),
+            structures=structure or (),
             workers=workers or min(4, os.cpu_count() or 1),
             add=add,
             scheduler=scheduler,

@@ -24,8 +24,8 @@ from medssl.errors import MedsslError
 from medssl.ingest.completeness import beside_siblings, check_stated
 from medssl.ingest.geometry import check_plane, check_spacing, stack
 from medssl.ingest.headers import Refused, SliceHeader
-from medssl.ingest.jobs import Rejection
 from medssl.ingest.pixels import SliceReader
+from medssl.ingest.rejection import Rejection
 from medssl.ingest.slices import read_slices
 from medssl.ingest.split import Part, split
 from medssl.ingest.volume import DicomVolume
@@ -38,13 +38,14 @@ ALLOWABLE = frozenset(
     {
         "LOCALIZER",
         "DERIVED",
+        "LABEL_OVERLAP",
         "SLICES_FEWER_THAN_STATED",
         "SLICES_FEWER_THAN_SIBLING",
         "SPACING_UNKNOWN",
     }
 )
 """Defects of which a volume can still be made, if the user says so. SPACING_UNKNOWN is one of
-radiographs alone."""
+radiographs alone, LABEL_OVERLAP one of label objects."""
 
 
 # A file of which not even the series can be read, in a folder of one series, is taken for a slice

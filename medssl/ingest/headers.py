@@ -38,6 +38,11 @@ PROJECTION = {
     "1.2.840.10008.5.1.4.1.1.1.2": "MG",
     "1.2.840.10008.5.1.4.1.1.1.2.1": "MG",
 }
+LABEL_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "seg",  # Segmentation
+    "1.2.840.10008.5.1.4.1.1.66.7": "seg",  # Label Map Segmentation
+    "1.2.840.10008.5.1.4.1.1.481.3": "rtstruct",
+}
 _MODALITIES = CLASSIC | ENHANCED | PROJECTION
 # Third and later values of Image Type (PS3.3 C.7.6.1.1.2) of images that are no acquired slices.
 _PROJECTIONS = frozenset(
@@ -139,14 +144,17 @@ def refuse_kind(data: pydicom.Dataset, allow: Collection[str] = ()) -> tuple[str
         the codes that were accepted.
 
     Raises:
-        MedsslError: NOT_AN_IMAGE, FILE_UNREADABLE, MODALITY_UNSUPPORTED, COLOUR_UNSUPPORTED,
-            DERIVED, LOCALIZER, GANTRY_TILT, DICOM_TAG_INVALID.
+        MedsslError: NOT_AN_IMAGE, FILE_UNREADABLE, LABEL_WITHOUT_IMAGE (a label object, to be
+            matched with an image), MODALITY_UNSUPPORTED, COLOUR_UNSUPPORTED, DERIVED, LOCALIZER,
+            GANTRY_TILT, DICOM_TAG_INVALID.
     """
     sop_class = text(data, "SOPClassUID")
     if _media(data) == DICOMDIR:
         raise MedsslError("NOT_AN_IMAGE", "A DICOMDIR, which only lists other files")
     if not sop_class and not text(data, "SOPInstanceUID"):
         raise MedsslError("FILE_UNREADABLE", "The header holds no DICOM object")
+    if sop_class in LABEL_CLASSES:
+        raise MedsslError("LABEL_WITHOUT_IMAGE", "A label object, which holds no image")
     frames = number(data, "NumberOfFrames")
     if sop_class not in ENHANCED and frames is not None and frames != 1:
         raise MedsslError("MODALITY_UNSUPPORTED", "Several frames in an image of one frame")

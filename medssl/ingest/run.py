@@ -16,11 +16,12 @@ from medssl.ingest.dicom import ALLOWABLE
 from medssl.ingest.earlier import Earlier, series_of
 from medssl.ingest.isolate import Limits
 from medssl.ingest.load import Loader
-from medssl.ingest.make import item_of, make, same_in_a_process
-from medssl.ingest.plan import Context, plan
+from medssl.ingest.make import item_of, make, read_labels_in_a_process, same_in_a_process
+from medssl.ingest.plan import Context, Readers, plan
 from medssl.ingest.pool import Pool, run_items
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
 from medssl.ingest.scan import Found, Kind, Listed, walk
+from medssl.ingest.structures import NameRules
 from medssl.ingest.survey import Survey, survey
 from medssl.ingest.tables import TABLE_NAMES, Tables
 from medssl.ingest.unfinished import Unfinished
@@ -47,6 +48,7 @@ def ingest(
     modality: str = "OT",
     class_folders: bool = False,
     allow: Collection[str] = (),
+    structures: Collection[str] = (),
     workers: int = 1,
     add: bool = False,
     scheduler: str | None = None,
@@ -67,6 +69,7 @@ def ingest(
         class_folders: take the folder of a PNG without a table for its class.
         allow: codes of defects to accept (:data:`medssl.ingest.dicom.ALLOWABLE`); the manifest
             keeps them for each volume that has one.
+        structures: of DICOM SEG and RTSTRUCT, take those of these names alone.
         workers: how many processes read at once, with limits on time and memory; the store does
             not depend on it.
         add: add to the store where there is one. Files that it has accounted for, and that have not
@@ -101,8 +104,9 @@ def ingest(
         listed = walk(in_path)
         seen = _survey(listed, work, earlier, names, allow, pool)
         tables = Tables.read([*seen.found, *_unread(listed, seen)])
-        stated = dict(label_names) if label_names is not None else tables.label_names()
-        context = Context(names, tables, modality, class_folders, allow)
+        stated = _stated_names(label_names, tables, earlier)
+        rules = NameRules.of(stated.values(), structures)
+        context = Context(names, tables, modality, class_folders, allow, stated, rules)
         account = Account(seen.found, names, earlier.batch if earlier else 1)
         _mark_unplanned(seen, tables, account)
         loader = _load(store_path, made_by, work, earlier, seen, context, account, pool)
@@ -113,7 +117,9 @@ def ingest(
         }  # fmt: skip
         account.write_private(private, details)
         if loader.added or (earlier and account.rows):
-            loader.writer.set_label_names(_all_label_names(loader.label_values, stated, earlier))
+            loader.writer.set_label_names(
+                _all_label_names(loader.label_values, loader.structures | stated, earlier)
+            )
             loader.writer.finish(account.rows, len(seen.found))
     return IngestSummary(
         found=len(listed),
@@ -173,11 +179,13 @@ def _load(
     pool: Pool,
 ) -> Loader:
     """Plan jobs, run them, and take over what they make."""
-    same = partial(same_in_a_process, work.volumes / "same", pool)
-    jobs, rejections = plan(seen.found, seen.slices, context, same)
+    readers = Readers(
+        partial(same_in_a_process, work.volumes / "same", pool),
+        partial(read_labels_in_a_process, work.volumes / "labels", pool, seen),
+    )
+    jobs, rejections = plan(seen.found, seen.slices, context, readers)
     for rejection in rejections:
-        outcome = Outcome.IGNORED if rejection.code == "NOT_AN_IMAGE" else Outcome.REJECTED
-        account.mark(rejection.files, outcome, rejection.code, rejection.detail)
+        account.mark(rejection.files, rejection.outcome, rejection.code, rejection.detail)
     base, info = None, StoreInfo(made_by=made_by)
     if earlier is not None:
         base = earlier.store
@@ -188,6 +196,9 @@ def _load(
     items = [item_of(job, seen) for job in jobs]
     done = run_items(make, items, work.volumes, pool)
     for item, answer in track(done, "Ingest", total=len(items)):
+        loader.run(item.payload[1], answer)
+    again = [item_of(job, seen) for job in loader.again]
+    for item, answer in run_items(make, again, work.volumes, pool):
         loader.run(item.payload[1], answer)
     return loader
 
@@ -243,6 +254,14 @@ def _mark_unplanned(seen: Survey, tables: Tables, account: Account) -> None:
         if item.kind in _UNPLANNED and item.path not in done:
             outcome, code = _UNPLANNED[item.kind]
             account.mark([item.path], outcome, code, item.note)
+
+
+def _stated_names(
+    label_names: Mapping[int, str] | None, tables: Tables, earlier: Earlier | None
+) -> dict[int, str]:
+    """Names of label values: those of the store that is added to, and the user's or the tables'."""
+    before = {} if earlier is None else earlier.store.info.label_names
+    return {**before, **(tables.label_names() if label_names is None else label_names)}
 
 
 def _all_label_names(

@@ -103,6 +103,18 @@ def required(data: pydicom.Dataset, key: Key) -> float:
     return found
 
 
+def whole(data: pydicom.Dataset, key: Key) -> int:
+    """One whole number.
+
+    Raises:
+        MedsslError: DICOM_TAG_MISSING, DICOM_TAG_INVALID.
+    """
+    found = required(data, key)
+    if not found.is_integer():
+        raise MedsslError("DICOM_TAG_INVALID", f"{_name(key)} is not a whole number")
+    return int(found)
+
+
 def numbers(data: pydicom.Dataset, key: Key, count: int) -> tuple[float, ...]:
     """So many numbers.
 

@@ -46,7 +46,8 @@ class VolumeRecord:
     "train", "validation", "test" or ""; ``labels`` become the columns ``label:NAME``; ``defects``
     are the codes that were accepted on request; ``source`` is the kind of file it came from;
     ``part`` tells it from the other volumes of its series ("temporal_position=3/151"); ``content``
-    is the same for the same voxels at the same place.
+    is the same for the same voxels at the same place; ``labelled`` are the label values that it was
+    annotated for, where that is stated.
     """
 
     volume_id: str
@@ -60,6 +61,7 @@ class VolumeRecord:
     source: str = "nifti"
     part: str = ""
     content: str = ""
+    labelled: list[int] = field(default_factory=list)
 
 
 class StoreInfo(StrictModel):
