@@ -164,6 +164,7 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
             source="dicom",
             part=volume.part,
             content=entry["content"],
+            **volume.provenance,
         )
     content = entry["content"]
     archived = job.kind is Kind.NPZ
