@@ -88,7 +88,9 @@ CODES: dict[str, Code] = {
     "FILE_UNREADABLE": Code(_REJECT, "The file could not be read."),
     "FILE_TRUNCATED": Code(_REJECT, "The file ends before its data do."),
     "FORMAT_UNSUPPORTED": Code(_REJECT, "An image or archive format that is not read yet."),
-    "NOT_AN_IMAGE": Code(_REJECT, "No image and no table of medssl; ignored."),
+    "NOT_AN_IMAGE": Code(
+        _REJECT, "No image and no table of medssl, such as a report or a text; ignored."
+    ),
     "LINK_NOT_FOLLOWED": Code(_REJECT, "A symbolic link out of the input or to a folder; ignored."),
     "DUPLICATE": Code(_REJECT, "The same image was already read; it is used once."),
     "DUPLICATE_CONFLICT": Code(
@@ -112,13 +114,17 @@ CODES: dict[str, Code] = {
     "MOSAIC_UNSUPPORTED": Code(
         _REJECT, "A mosaic whose layout is not certain; predict takes no mosaics yet."
     ),
-    "COLOUR_UNSUPPORTED": Code(_REJECT, "Colour images are not read yet."),
+    "COLOUR_UNSUPPORTED": Code(
+        _REJECT, "A colour image that is no picture, or colours stored in a way not read yet."
+    ),
     "TIME_SERIES_UNSUPPORTED": Code(
         _REJECT,
         "Several volumes in one: a 4D NIfTI, slices no tag tells apart, or predict's input.",
     ),
     "LOCALIZER": Code(_REJECT, "A localizer or scout, not one to train on; can be allowed."),
-    "DERIVED": Code(_REJECT, "A derived image, not an acquired one; projections can be allowed."),
+    "DERIVED": Code(
+        _REJECT, "A projection, a saved screen or a secondary capture; can be allowed."
+    ),
     "PIXELS_TOO_LARGE": Code(
         _REJECT, "The header asks for more pixels than the compressed data can plausibly hold."
     ),
@@ -131,12 +137,16 @@ CODES: dict[str, Code] = {
     "SLICES_FEWER_THAN_SIBLING": Code(
         _REJECT, "Another series of the study has the same slices and more; can be allowed."
     ),
-    "SPACING_UNEVEN": Code(_REJECT, "The distance between slices is not constant."),
+    "SPACING_UNEVEN": Code(
+        _REJECT, "The distance between slices is not constant; resampling them can be allowed."
+    ),
     "SPACING_INVALID": Code(_REJECT, "A pixel or slice spacing is zero, negative or not a number."),
     "SPACING_UNKNOWN": Code(
-        _REJECT, "The spacing cannot be known from the files; of radiographs it can be allowed."
+        _REJECT, "The spacing cannot be known; can be allowed of radiographs, pictures do without."
     ),
-    "GANTRY_TILT": Code(_REJECT, "The slices are sheared (gantry tilt); not resampled yet."),
+    "GANTRY_TILT": Code(
+        _REJECT, "A tilt that is not certain, or that predict does not take; can be allowed."
+    ),
     "ORIENTATION_MIXED": Code(_REJECT, "The slices of one series do not share an orientation."),
     "ORIENTATION_INVALID": Code(_REJECT, "The orientation vectors are not orthonormal."),
     "SHAPE_MIXED": Code(_REJECT, "The slices of one series do not share a size."),

@@ -15,11 +15,19 @@ def export(
         list[str] | None,
         typer.Option(help="Volume id; may be given several times. All volumes by default."),
     ] = None,
+    original_grid: Annotated[
+        bool,
+        typer.Option(
+            "--original-grid",
+            help="Put volumes that ingest resampled (tilt, uneven spacing) back on their slices.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Write volumes and label maps of a store as NIfTI, on the grids they came from.
 
-    OUT gets images/, labels/ and subjects.csv, and can be ingested again.
+    What ingest had to resample is written as it is stored, unless --original-grid is given. OUT
+    gets images/, labels/ and subjects.csv, and can be ingested again.
 
     \b
     Example:
@@ -30,7 +38,7 @@ def export(
 
     from medssl.store.export import export as run
 
-    summary = asdict(run(store, out, volume_ids=volume))
+    summary = asdict(run(store, out, volume_ids=volume, original_grid=original_grid))
     if as_json:
         import json
 

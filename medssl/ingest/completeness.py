@@ -110,4 +110,8 @@ def _is_piece(one: DicomVolume, other: DicomVolume) -> bool:
         return False
     if not first.study_uid or not first.frame_uid:
         return False
-    return is_part_of(one.affine, len(one.headers), other.affine, len(other.headers))
+    if any(v.original is not None and v.original.positions for v in (one, other)):
+        return False  # unevenly spaced slices lie on no grid
+    mine = one.affine if one.original is None else one.original.matrix
+    theirs = other.affine if other.original is None else other.original.matrix
+    return is_part_of(mine, len(one.headers), theirs, len(other.headers))

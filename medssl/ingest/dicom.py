@@ -4,14 +4,17 @@ A series that holds any file medssl cannot use is refused whole, for a volume wi
 could be wrong; and so is one in whose folder, if it has that for itself, a file cannot be read.
 Slices of one series that share SOP Instance UID and content count once. Where a series holds
 several volumes (times, echoes, orientations), :mod:`medssl.ingest.split` says which slices belong
-together; one that fails refuses the series.
+together; one that fails refuses the series. Slices that a tilted gantry has sheared are resampled
+to an orthogonal grid, and so, on request, unevenly spaced ones.
 
 A single slice does not tell its slice spacing and makes no volume. Ingest takes it as a 2D image
-(channel, row, column), in the rows and columns it was stored with, and so each radiograph.
+(channel, row, column), in the rows and columns it was stored with, and so each radiograph, picture
+and frame of a clip.
 """
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +24,16 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import MedsslError
+from medssl.ingest.colour import FrameReader
 from medssl.ingest.completeness import beside_siblings, check_stated
-from medssl.ingest.geometry import check_plane, check_spacing, stack
+from medssl.ingest.geometry import Stack, check_plane, check_spacing, check_stated_tilt, stack
 from medssl.ingest.headers import Refused, SliceHeader
-from medssl.ingest.pixels import SliceReader
 from medssl.ingest.rejection import Rejection
+from medssl.ingest.resample import target_grid
 from medssl.ingest.slices import read_slices
 from medssl.ingest.split import Part, split
 from medssl.ingest.volume import DicomVolume
+from medssl.store.original import OriginalGrid
 
 __all__ = ["ALLOWABLE", "DicomVolume", "Rejection", "find_volumes"]
 
@@ -42,10 +47,14 @@ ALLOWABLE = frozenset(
         "SLICES_FEWER_THAN_STATED",
         "SLICES_FEWER_THAN_SIBLING",
         "SPACING_UNKNOWN",
+        "SPACING_UNEVEN",
+        "GANTRY_TILT",
     }
 )
 """Defects of which a volume can still be made, if the user says so. SPACING_UNKNOWN is one of
-radiographs alone, LABEL_OVERLAP one of label objects."""
+radiographs alone (pictures have it without asking), LABEL_OVERLAP one of label objects.
+SPACING_UNEVEN resamples the slices; GANTRY_TILT believes the positions where the header states
+another tilt."""
 
 
 # A file of which not even the series can be read, in a folder of one series, is taken for a slice
@@ -95,7 +104,9 @@ def group_slices(
     lost: list[Refused] = []
     for one in found:
         headers = [one] if isinstance(one, Refused) else one
-        if not headers[0].series_uid:
+        # A report filed under the series of its images says nothing against them.
+        alone = isinstance(one, Refused) and one.code == "NOT_AN_IMAGE"
+        if alone or not headers[0].series_uid:
             lost += [header for header in headers if isinstance(header, Refused)]
             continue
         groups.setdefault(headers[0].series_uid, []).extend(headers)
@@ -132,13 +143,13 @@ def _volumes(
     slices = [header for header in group if isinstance(header, SliceHeader)]
     headers, copies = _without_duplicates(slices, same)
     _check_consistent(headers)
-    if headers[0].kind == "projection":
-        return _radiographs(headers, copies, single_slices)
+    if headers[0].kind in ("projection", "picture"):
+        return _pictures(headers, copies, single_slices)
     if len(headers) == 1 and single_slices:
         check_plane([headers[0].pose])
         duplicates = [path for _, path in copies]
         return [DicomVolume(headers, None, "", duplicates, list(headers[0].defects))]
-    volumes = [_volume(part, copies) for part in split(headers)]
+    volumes = [_volume(part, copies, allow) for part in split(headers)]
     return [_checked(volume, len(headers), allow) for volume in volumes]
 
 
@@ -152,38 +163,69 @@ def _checked(volume: DicomVolume, in_series: int, allow: Collection[str]) -> Dic
     return volume
 
 
-def _radiographs(
+def _pictures(
     headers: list[SliceHeader], copies: Sequence[tuple[SliceHeader, Path]], single_slices: bool
 ) -> list[DicomVolume]:
-    """Every radiograph of a series, in the order of the instance numbers."""
+    """Every radiograph or picture of a series, in the order of the instance numbers, and of a clip
+    every frame."""
     if not single_slices:
-        raise MedsslError("SPACING_UNKNOWN", "A radiograph has no slices")
+        raise MedsslError("SPACING_UNKNOWN", "A radiograph or picture has no slices")
     for header in headers:
         check_spacing([header.pose])
-    ordered = sorted(headers, key=lambda header: (header.instance or 0, header.sop_uid))
-    names = [f"image={i}/{len(ordered)}" if len(ordered) > 1 else "" for i in
-             range(1, len(ordered) + 1)]  # fmt: skip
+    ordered = sorted(headers, key=lambda h: (h.instance or 0, h.sop_uid, h.frame))
+    files = list(dict.fromkeys(header.sop_uid for header in ordered))
     return [
         DicomVolume(
-            [header], None, name, [path for first, path in copies if first is header],
+            [header], None, _picture_name(header, files), [p for h, p in copies if h is header],
             list(header.defects),
         )
-        for header, name in zip(ordered, names, strict=True)
+        for header in ordered
     ]  # fmt: skip
 
 
-def _volume(part: Part, copies: Sequence[tuple[SliceHeader, Path]]) -> DicomVolume:
+def _picture_name(header: SliceHeader, files: Sequence[str]) -> str:
+    """Such as "image=2/4", "frame=3/60" or "image=2/4, frame=3/60"."""
+    image = f"image={files.index(header.sop_uid) + 1}/{len(files)}" if len(files) > 1 else ""
+    frame = f"frame={header.frame + 1}/{header.frames}" if header.frames > 1 else ""
+    return ", ".join(name for name in (image, frame) if name)
+
+
+def _volume(
+    part: Part, copies: Sequence[tuple[SliceHeader, Path]], allow: Collection[str]
+) -> DicomVolume:
     first = part.headers[0]
     poses = [header.pose for header in part.headers]
-    placed = stack(poses, first.declared_spacing, first.thickness)
+    placed = stack(poses, first.declared_spacing, first.thickness, allow)
     for name in _CONTRASTS:
         if len({dict(header.marks).get(name) for header in part.headers}) > 1:
             raise MedsslError("SERIES_MIXED", f"The slices of one volume differ in {name}")
     own = {header.path for header in part.headers}
     duplicates = dict.fromkeys(path for header, path in copies if header.path in own)
     ordered = [part.headers[i] for i in placed.order]
-    defects = sorted({code for header in ordered for code in header.defects})
-    return DicomVolume(ordered, placed.affine, part.name, list(duplicates), defects)
+    defects = {code for header in ordered for code in header.defects}
+    if placed.positions:
+        defects.add("SPACING_UNEVEN")
+    try:
+        check_stated_tilt(placed.tilt, {h.tilt for h in ordered if h.tilt is not None})
+    except MedsslError as error:
+        if error.code not in allow:
+            raise
+        defects.add(error.code)
+    volume = DicomVolume(ordered, placed.affine, part.name, list(duplicates), sorted(defects))
+    return _straightened(volume, placed) if placed.tilt or placed.positions else volume
+
+
+def _straightened(volume: DicomVolume, placed: Stack) -> DicomVolume:
+    """The same slices, to be resampled to an orthogonal grid."""
+    rows, columns = volume.headers[0].pose.shape
+    affine = tuple(float(v) for v in placed.affine.ravel())
+    grid = OriginalGrid(affine, (columns, rows, len(placed.order)), placed.positions)
+    target = target_grid(grid)
+    said = [f"tilt {placed.tilt:.2f} degrees"] if placed.tilt else []
+    if placed.positions:
+        gaps, even = np.diff(placed.positions), float(np.linalg.norm(target.affine[:3, 2]))
+        said.append(f"spacing {gaps.min():.3f} to {gaps.max():.3f} mm, to {even:.3f} mm")
+    return replace(volume, affine=target.affine, original=grid, resampled="; ".join(said))
 
 
 def _without_duplicates(
@@ -206,11 +248,11 @@ def same_pixels(one: SliceHeader, two: SliceHeader) -> bool:
     """Whether two slices hold the same values.
 
     Raises:
-        MedsslError: as :meth:`medssl.ingest.pixels.SliceReader.read`.
+        MedsslError: as :meth:`medssl.ingest.colour.FrameReader.read`.
     """
-    if one.path.read_bytes() == two.path.read_bytes():
+    if filecmp.cmp(one.path, two.path, shallow=False):  # remembered for the next frame
         return True
-    return np.array_equal(SliceReader().read(one), SliceReader().read(two))
+    return np.array_equal(FrameReader().read(one), FrameReader().read(two))
 
 
 def _check_consistent(headers: Sequence[SliceHeader]) -> None:

@@ -20,9 +20,9 @@ from medssl.ingest.headers import (
     Marks,
     SliceHeader,
     file_fields,
-    refuse_image_type,
     rescaling,
 )
+from medssl.ingest.kinds import refuse_image_type
 from medssl.ingest.tags import items, joined, number, numbers, required, text, value, words
 
 _FRAME_TYPES = (
@@ -114,6 +114,7 @@ def _slice(path: Path, fields: dict[str, Any], frame: _Frame, marks: Marks) -> S
         intercept=intercept,
         thickness=number(measures, "SliceThickness"),
         declared_spacing=number(measures, "SpacingBetweenSlices"),
+        tilt=number(frame.group("CTAcquisitionDetailsSequence"), "GantryDetectorTilt"),
         marks=marks,
         kind="enhanced",
         **fields,

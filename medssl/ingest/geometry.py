@@ -3,13 +3,14 @@
 DICOM PS3.3 C.7.6.2.1.1 (equation C.7.6.2.1-1): pixel (column i, row j) of a slice lies at
 ``position + row_direction * column_spacing * i + column_direction * row_spacing * j`` in the
 patient's LPS millimetres. medssl stacks slices along the normal ``row x column`` and turns LPS
-into RAS by negating the first two rows.
+into RAS by negating the first two rows. A stack may be sheared, by one angle, as by a tilted
+gantry; with leave, it may be unevenly spaced.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,12 @@ DRIFT_TOLERANCE = 0.05
 """How far a slice may be from its place on an even grid, relative to the gap."""
 TILT_TOLERANCE = 1e-3
 """Sideways movement per millimetre along the normal (the tangent of the tilt)."""
+MOST_TILT = 45.0
+"""Degrees; no gantry tilts further, and slices that move more sideways are no stack."""
+STATED_TILT_TOLERANCE = 0.5
+"""How far Gantry/Detector Tilt (0018,1120), a nominal angle, may be from that of the positions."""
+LIKE_MISSING = 0.1
+"""How close, relative, a gap may come to several times its neighbour before a slice is missing."""
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -62,17 +69,25 @@ class Stack:
 
     Attributes:
         order: indices of the slices along the normal, ascending.
-        affine: 4x4 float64, voxel (column, row, slice) to RAS mm.
+        affine: 4x4 float64, voxel (column, row, slice) to RAS mm; sheared where there is a tilt.
         spacing: mean distance between slices, mm.
+        tilt: angle between normal and stacking direction, degrees; 0 where they are one.
+        positions: mm along the normal from the first slice, where spacing is uneven, else empty;
+            then the third axis of the affine is one mm along the normal.
     """
 
     order: list[int]
     affine: Array
     spacing: float
+    tilt: float = 0.0
+    positions: tuple[float, ...] = ()
 
 
 def stack(
-    poses: Sequence[SlicePose], declared: float | None = None, thickness: float | None = None
+    poses: Sequence[SlicePose],
+    declared: float | None = None,
+    thickness: float | None = None,
+    allow: Collection[str] = (),
 ) -> Stack:
     """Order slices in space and give their common affine.
 
@@ -81,6 +96,7 @@ def stack(
         declared: Spacing Between Slices (0018,0088), mm, where stated. Positions decide; it only
             serves to notice that every second slice is gone.
         thickness: Slice Thickness (0018,0050), mm, where stated.
+        allow: SPACING_UNEVEN, to accept uneven gaps of which none looks like a missing slice.
 
     Raises:
         MedsslError: SHAPE_MIXED, SPACING_INVALID, ORIENTATION_INVALID, ORIENTATION_MIXED,
@@ -99,16 +115,38 @@ def stack(
     order = [int(i) for i in np.argsort(heights, kind="stable")]
     _check_repeats(heights[order])
     positions = positions[order]
-    step = (positions[-1] - positions[0]) / (len(order) - 1)
-    _check_tilt(positions, normal)
-    _check_gaps(np.diff(heights[order]), declared, thickness)
+    tilt = _tilt(positions, normal)
+    even = _check_gaps(np.diff(heights[order]), declared, thickness, allow)
+    along = heights[order] - heights[order][0]
+    span = positions[-1] - positions[0]
+    step = span / (len(order) - 1 if even else along[-1])
+    if not tilt and not even:
+        step = normal
     matrix = np.eye(4)
     between_rows, between_columns = poses[0].pixel_spacing
     matrix[:3, 0] = row * between_columns
     matrix[:3, 1] = column * between_rows
     matrix[:3, 2] = step
     matrix[:3, 3] = positions[0]
-    return Stack(order, LPS_TO_RAS @ matrix, float(np.linalg.norm(step)))
+    spacing = float(np.linalg.norm(span)) / (len(order) - 1)
+    places = () if even else tuple(along.tolist())
+    return Stack(order, LPS_TO_RAS @ matrix, spacing, tilt, places)
+
+
+def check_stated_tilt(tilt: float, stated: Collection[float]) -> None:
+    """Compare the tilt of the positions with what headers state, in magnitude: makers differ in
+    which way is positive.
+
+    Args:
+        tilt: of a :class:`Stack`, degrees.
+        stated: Gantry/Detector Tilt of its slices, degrees; empty where none states one.
+
+    Raises:
+        MedsslError: GANTRY_TILT.
+    """
+    if any(not abs(abs(angle) - tilt) <= STATED_TILT_TOLERANCE for angle in stated):
+        found = f"the positions {tilt:.2f}" if tilt else "the positions none"
+        raise MedsslError("GANTRY_TILT", f"The header states another tilt than {found} degrees")
 
 
 def check_plane(poses: Sequence[SlicePose]) -> None:
@@ -183,38 +221,65 @@ def _check_repeats(heights: Array) -> None:
     raise MedsslError("SLICE_DUPLICATE", f"{doubled} of {len(counts)} positions are there again")
 
 
-def _check_tilt(positions: Array, normal: Array) -> None:
-    """Slices must lie straight above each other: sheared stacks are refused."""
+def _tilt(positions: Array, normal: Array) -> float:
+    """Degrees between normal and stacking direction, 0 within tolerance.
+
+    Slices must move sideways in proportion to their height, or the stack is refused.
+    """
     moved = positions - positions[0]
     along = moved @ normal
-    sideways = np.linalg.norm(moved - along[:, None] * normal, axis=1)
+    sideways = moved - along[:, None] * normal
     limit = TILT_TOLERANCE * along + GAP_TOLERANCE_MM
-    if (sideways > limit).any():
-        tilt = np.degrees(np.arctan2(sideways[-1], along[-1]))
+    if (np.linalg.norm(sideways, axis=1) <= limit).all():
+        return 0.0
+    shear = sideways[-1] / along[-1]
+    tilt = float(np.degrees(np.arctan(np.linalg.norm(shear))))
+    if (np.linalg.norm(sideways - along[:, None] * shear, axis=1) > limit).any():
+        raise MedsslError("GANTRY_TILT", "The slices are shifted sideways unevenly")
+    if tilt > MOST_TILT:
         raise MedsslError("GANTRY_TILT", f"The slices are sheared by {tilt:.2f} degrees")
+    return tilt
 
 
-def _check_gaps(gaps: Array, declared: float | None, thickness: float | None) -> None:
+def _check_gaps(
+    gaps: Array, declared: float | None, thickness: float | None, allow: Collection[str]
+) -> bool:
+    """Whether the gaps are even; refused where a slice is missing, or they are not and may not."""
     mean = float(gaps.mean())
-    if (np.abs(gaps - mean) > GAP_TOLERANCE * mean + GAP_TOLERANCE_MM).any():
-        small = float(gaps.min())
-        times = gaps / small
-        if (np.abs(times - np.rint(times)) <= GAP_TOLERANCE * np.rint(times)).all():
-            missing = int(np.rint(times).sum()) - len(gaps)
-            raise MedsslError("SLICE_MISSING", f"{missing} slices are missing between others")
-        raise MedsslError(
-            "SPACING_UNEVEN", f"Slices are between {small:.3f} and {gaps.max():.3f} mm apart"
-        )
     grid = np.arange(1, len(gaps) + 1) * mean
-    if (np.abs(np.cumsum(gaps) - grid) > DRIFT_TOLERANCE * mean).any():
-        raise MedsslError("SPACING_UNEVEN", "The slice spacing changes along the stack")
+    jump = bool((np.abs(gaps - mean) > GAP_TOLERANCE * mean + GAP_TOLERANCE_MM).any())
+    drift = bool((np.abs(np.cumsum(gaps) - grid) > DRIFT_TOLERANCE * mean).any())
+    if jump:
+        _check_missing(gaps)
+    if (jump or drift) and "SPACING_UNEVEN" not in allow:
+        ends = f"{gaps.min():.3f} and {gaps.max():.3f} mm"
+        raise MedsslError("SPACING_UNEVEN", f"Slices are between {ends} apart")
+    _check_declared(float(gaps.min()) if jump else mean, declared, thickness)
+    return not (jump or drift)
+
+
+def _check_missing(gaps: Array) -> None:
+    """Refuse gaps of which one could hold another slice."""
+    times = gaps / gaps.min()
+    if (np.abs(times - np.rint(times)) <= GAP_TOLERANCE * np.rint(times)).all():
+        missing = int(np.rint(times).sum()) - len(gaps)
+        raise MedsslError("SLICE_MISSING", f"{missing} slices are missing between others")
+    beside = np.stack([np.append(gaps[1:], np.inf), np.append(np.inf, gaps[:-1])]).min(axis=0)
+    times = gaps / beside
+    like = np.abs(times - np.rint(times)) <= LIKE_MISSING * np.rint(times)
+    if (like & (np.rint(times) >= 2)).any():
+        raise MedsslError("SLICE_MISSING", "A gap is several times as wide as the next one")
+
+
+def _check_declared(gap: float, declared: float | None, thickness: float | None) -> None:
+    """Refuse a gap that is several times the declared one."""
     # Some makers write the gap between slices' faces here; then it is smaller than the slice.
     if declared is None or not np.isfinite(declared) or declared <= 0:
         return
     if thickness is not None and declared < (1 - GAP_TOLERANCE) * thickness:
         return
-    ratio = mean / declared
+    ratio = gap / declared
     if round(ratio) >= 2 and abs(ratio - round(ratio)) <= GAP_TOLERANCE * ratio:
         raise MedsslError(
-            "SLICE_MISSING", f"Slices are {mean:.3f} mm apart and should be {declared:.3f} mm"
+            "SLICE_MISSING", f"Slices are {gap:.3f} mm apart and should be {declared:.3f} mm"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,44 +10,11 @@ from typing import Any
 import pydicom
 
 from medssl.errors import MedsslError
+from medssl.ingest.diffusion import b_value
 from medssl.ingest.geometry import SlicePose
-from medssl.ingest.lean import LeanHeader
+from medssl.ingest.kinds import MODALITIES
 from medssl.ingest.stated import stated_counts
-from medssl.ingest.tags import joined, number, numbers, required, text, value, words
-
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-DICOMDIR = "1.2.840.10008.1.3.10"
-CLASSIC = {
-    "1.2.840.10008.5.1.4.1.1.2": "CT",
-    "1.2.840.10008.5.1.4.1.1.4": "MR",
-    "1.2.840.10008.5.1.4.1.1.128": "PT",
-}
-ENHANCED = {
-    "1.2.840.10008.5.1.4.1.1.2.1": "CT",
-    "1.2.840.10008.5.1.4.1.1.2.2": "CT",  # Legacy Converted
-    "1.2.840.10008.5.1.4.1.1.4.1": "MR",
-    "1.2.840.10008.5.1.4.1.1.4.4": "MR",  # Legacy Converted
-    "1.2.840.10008.5.1.4.1.1.128.1": "PT",  # Legacy Converted
-    "1.2.840.10008.5.1.4.1.1.130": "PT",
-}
-PROJECTION = {
-    "1.2.840.10008.5.1.4.1.1.1": "CR",
-    "1.2.840.10008.5.1.4.1.1.1.1": "DX",  # for presentation
-    "1.2.840.10008.5.1.4.1.1.1.1.1": "DX",  # for processing
-    "1.2.840.10008.5.1.4.1.1.1.2": "MG",
-    "1.2.840.10008.5.1.4.1.1.1.2.1": "MG",
-}
-LABEL_CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "seg",  # Segmentation
-    "1.2.840.10008.5.1.4.1.1.66.7": "seg",  # Label Map Segmentation
-    "1.2.840.10008.5.1.4.1.1.481.3": "rtstruct",
-}
-_MODALITIES = CLASSIC | ENHANCED | PROJECTION
-# Third and later values of Image Type (PS3.3 C.7.6.1.1.2) of images that are no acquired slices.
-_PROJECTIONS = frozenset(
-    {"PROJECTION IMAGE", "MIP", "MINIP", "MIN IP", "SCREEN SAVE", "DOSE_INFO", "SCREENSHOT"}
-)
-_TILT_DEGREES = 0.05
+from medssl.ingest.tags import joined, number, numbers, required, text, value
 
 # What may tell the volumes of one series apart, the surest first.
 MARKS = {
@@ -69,27 +35,29 @@ Marks = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class SliceHeader:
-    """What medssl reads of one slice of a CT, MR or PT series, or of one radiograph.
+    """What medssl reads of one slice of a CT, MR or PT series, of one radiograph, or of a picture.
 
     UIDs and PatientID are real ones: they go through :mod:`medssl.ingest.pseudonym` before they are
     written anywhere.
 
     Attributes:
         pose: of the slice, which may be one frame of its file, or one tile of its picture; that of
-            a radiograph has a pixel spacing alone.
+            a radiograph or picture has a pixel spacing alone.
         instance: Instance Number of its file.
         marks: what may tell volumes of one series apart, by name, the surest first.
-        kind: "classic" (one slice a file), "enhanced" (frames), "mosaic" (tiles) or "projection"
-            (a radiograph).
+        kind: "classic" (one slice a file), "enhanced" (frames), "mosaic" (tiles), "projection"
+            (a radiograph) or "picture" (ultrasound, photographs, captures).
         frame: index of its frame in the file, which has ``frames``.
         stated: numbers of slices or images that the header states, where it does.
         defects: codes that were accepted on request.
         picture: rows and columns of the stored picture.
         tile: first row and column of the slice in the picture.
         inverted: whether low stored values are bright and are turned round, as is done with
-            radiographs alone.
+            radiographs and pictures alone.
         raw: of plain pixels, uncompressed and little-endian: their first byte in the file, how
-            many bytes are there, and bits allocated. None where pydicom must read them.
+             many bytes are there, and bits allocated. None where pydicom must read them.
+        tilt: Gantry/Detector Tilt, degrees, where stated.
+        channels: 1 grey, 3 colour.
     """
 
     path: Path
@@ -117,6 +85,8 @@ class SliceHeader:
     tile: tuple[int, int] = (0, 0)
     inverted: bool = False
     raw: tuple[int, int, int] | None = field(default=None, compare=False)
+    tilt: float | None = None
+    channels: int = 1
 
 
 @dataclass(frozen=True)
@@ -131,75 +101,6 @@ class Refused:
     series_uid: str
     code: str
     detail: str
-
-
-def refuse_kind(data: pydicom.Dataset, allow: Collection[str] = ()) -> tuple[str, ...]:
-    """Raise for what is not a grey CT, MR or PT image or radiograph.
-
-    Args:
-        data: the header.
-        allow: LOCALIZER or DERIVED, to accept such images.
-
-    Returns:
-        the codes that were accepted.
-
-    Raises:
-        MedsslError: NOT_AN_IMAGE, FILE_UNREADABLE, LABEL_WITHOUT_IMAGE (a label object, to be
-            matched with an image), MODALITY_UNSUPPORTED, COLOUR_UNSUPPORTED, DERIVED, LOCALIZER,
-            GANTRY_TILT, DICOM_TAG_INVALID.
-    """
-    sop_class = text(data, "SOPClassUID")
-    if _media(data) == DICOMDIR:
-        raise MedsslError("NOT_AN_IMAGE", "A DICOMDIR, which only lists other files")
-    if not sop_class and not text(data, "SOPInstanceUID"):
-        raise MedsslError("FILE_UNREADABLE", "The header holds no DICOM object")
-    if sop_class in LABEL_CLASSES:
-        raise MedsslError("LABEL_WITHOUT_IMAGE", "A label object, which holds no image")
-    frames = number(data, "NumberOfFrames")
-    if sop_class not in ENHANCED and frames is not None and frames != 1:
-        raise MedsslError("MODALITY_UNSUPPORTED", "Several frames in an image of one frame")
-    if number(data, "Rows") is None:
-        raise MedsslError("MODALITY_UNSUPPORTED", "A DICOM object without pixels")
-    samples = number(data, "SamplesPerPixel")
-    photometric = text(data, "PhotometricInterpretation")
-    if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise MedsslError("COLOUR_UNSUPPORTED", "Not a grey image")
-    if sop_class == SECONDARY_CAPTURE:
-        raise MedsslError("DERIVED", "A secondary capture")
-    if sop_class not in _MODALITIES:
-        raise MedsslError("MODALITY_UNSUPPORTED", "Not a CT, MR or PT image or radiograph")
-    accepted = refuse_image_type(words(data, "ImageType"), allow)
-    tilt = number(data, "GantryDetectorTilt")
-    if tilt is not None and not abs(tilt) <= _TILT_DEGREES:
-        raise MedsslError("GANTRY_TILT", "The header states a gantry tilt")
-    return accepted
-
-
-def _media(data: pydicom.Dataset | LeanHeader) -> str:
-    if isinstance(data, LeanHeader):
-        return data.media
-    meta = getattr(data, "file_meta", None)
-    return "" if meta is None else text(meta, "MediaStorageSOPClassUID")
-
-
-def refuse_image_type(image_type: list[str], allow: Collection[str] = ()) -> tuple[str, ...]:
-    """Raise for an Image Type or Frame Type of what is no acquired slice.
-
-    Returns:
-        the codes of ``allow`` that were needed.
-
-    Raises:
-        MedsslError: LOCALIZER, DERIVED.
-    """
-    found = {
-        "LOCALIZER": bool({"LOCALIZER", "SCOUT"} & set(image_type)),
-        "DERIVED": bool(_PROJECTIONS & set(image_type)),
-    }
-    codes = tuple(code for code, present in found.items() if present)
-    for code in codes:
-        if code not in allow:
-            raise MedsslError(code, "Image Type says so: localizer, projection or screen")
-    return codes
 
 
 def refuse_pixels(data: pydicom.Dataset) -> None:
@@ -265,7 +166,7 @@ def file_fields(data: pydicom.Dataset) -> dict[str, Any]:
         "study_uid": text(data, "StudyInstanceUID"),
         "patient_id": text(data, "PatientID"),
         "frame_uid": text(data, "FrameOfReferenceUID"),
-        "modality": _MODALITIES[sop_class],
+        "modality": MODALITIES[sop_class],
         "bits_stored": int(required(data, "BitsStored")),
         "signed": required(data, "PixelRepresentation") == 1,
         "picture": (int(required(data, "Rows")), int(required(data, "Columns"))),
@@ -287,7 +188,10 @@ def classic_slice(path: Path, data: pydicom.Dataset) -> SliceHeader:
         shape=fields["picture"],
     )
     slope, intercept = rescaling(data, fields["modality"])
-    marks = tuple((name, joined(data, key)) for name, key in MARKS.items())
+    marks = tuple(
+        (name, b_value(data) if name == "b_value" else joined(data, key))
+        for name, key in MARKS.items()
+    )
     return SliceHeader(
         path=path,
         pose=pose,
@@ -297,5 +201,6 @@ def classic_slice(path: Path, data: pydicom.Dataset) -> SliceHeader:
         declared_spacing=number(data, "SpacingBetweenSlices"),
         marks=marks,
         stated=stated_counts(data),
+        tilt=number(data, "GantryDetectorTilt"),
         **fields,
     )

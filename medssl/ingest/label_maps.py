@@ -14,7 +14,7 @@ import pydicom
 
 from medssl.errors import MedsslError
 from medssl.ingest.dicom_seg import SegReader, seg_object
-from medssl.ingest.headers import LABEL_CLASSES
+from medssl.ingest.kinds import LABEL_CLASSES
 from medssl.ingest.label_grid import Layer
 from medssl.ingest.label_objects import LabelObject, grid_shape, match
 from medssl.ingest.rejection import Rejection
@@ -64,7 +64,7 @@ def read_labels(paths: Sequence[Path], rules: NameRules = EVERY) -> list[Found]:
     """Read the headers of label objects. Never raises for what a file holds.
 
     Args:
-        paths: files of the classes of :data:`medssl.ingest.headers.LABEL_CLASSES`.
+        paths: files of the classes of :data:`medssl.ingest.kinds.LABEL_CLASSES`.
         rules: what the user said of names.
 
     Returns:
@@ -197,6 +197,9 @@ def draw_labels(
     """
     if not objects:
         return Drawn(None)
+    if volume.original is not None:
+        text = "Its image is resampled, and labels are not carried to the new grid yet"
+        return Drawn(None, fates={str(o.path): ("LABEL_GRID_MISMATCH", text) for o in objects})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they can quote values
         return _draw(objects, volume, values, "LABEL_OVERLAP" in allow, rules)

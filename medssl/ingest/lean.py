@@ -28,7 +28,7 @@ _SEVERAL = frozenset(
         "ImageType", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
         "ImagerPixelSpacing", "NominalScannedPixelSpacing", "DiffusionGradientOrientation",
     )
-)  # fmt: skip
+) | {0x00431039}  # fmt: skip  # GE's b-value, the first of several
 _PIXELS = 0x7FE00010
 _CHARACTER_SET = 0x00080005
 _CHARACTER_SETS = re.compile(r"(\\?(ISO_IR \d+|ISO 2022 IR \d+|GB18030|GBK)?)*")

@@ -180,6 +180,7 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
             part=volume.part,
             content=entry["content"],
             labelled=sorted(entry["structures"].values()),
+            **volume.provenance,
         )
     content = entry["content"]
     archived = job.kind is Kind.NPZ

@@ -101,9 +101,9 @@ def read(job: Job) -> Iterator[Picture]:
 
 
 def _read_dicom(job: Job) -> Iterator[Picture]:
-    from medssl.ingest.pixels import SliceReader
+    from medssl.ingest.colour import FrameReader
 
-    reader, drawing = SliceReader(), job.drawing
+    reader, drawing = FrameReader(), job.drawing
     for number, volume in enumerate(job.volumes):
         spacing = volume.pixel_spacing if volume.dims == 2 else None
         picture = Picture(volume.decode(reader), volume.affine, pixel_spacing=spacing)
@@ -179,7 +179,7 @@ def item_of(job: Job, seen: Survey) -> Item:
         text += f"|{job.drawing.values}|{sorted(job.drawing.rules.only)}"
     for volume in job.volumes:
         slices = ",".join(f"{seen.key(h.path)}:{h.frame}:{h.tile}" for h in volume.headers)
-        text += f"|{volume.part}|{slices}|{volume.affine}"
+        text += f"|{volume.part}|{slices}|{volume.affine}|{volume.resampled}"
     key = sha256(text.encode()).hexdigest()[:32]
     return Item(key, (key, job), len(job.files) + len(drawn))
 

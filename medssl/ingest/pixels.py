@@ -54,7 +54,7 @@ class SliceReader:
         row, column = header.tile
         rows, columns = header.pose.shape
         tile = self._pictures[header.frame, row : row + rows, column : column + columns]
-        return _rescaled(tile, header)
+        return rescaled(tile, header)
 
 
 def read_plain(headers: Sequence[SliceHeader]) -> Array | None:
@@ -82,9 +82,9 @@ def read_plain(headers: Sequence[SliceHeader]) -> Array | None:
     for header, picture in zip(headers, stack, strict=True):
         if header.raw is None or not _filled(header.path, header.raw[0], picture):
             return None
-    if _dirty(stack, first, allocated):
+    if dirty(stack, first, allocated):
         return None
-    return _rescaled(stack, first)
+    return rescaled(stack, first)
 
 
 def _filled(path: Path, offset: int, picture: Array) -> bool:
@@ -99,7 +99,7 @@ def _filled(path: Path, offset: int, picture: Array) -> bool:
     return not left
 
 
-def _rescaled(stored: Array, header: SliceHeader) -> Array:
+def rescaled(stored: Array, header: SliceHeader) -> Array:
     """Stored values of a slice, or of slices that share its header, as what they stand for."""
     stored = _true_values(stored, header.bits_stored, header.signed)
     if header.inverted:
@@ -124,7 +124,7 @@ def _plain(header: SliceHeader, offset: int, length: int, allocated: int) -> Arr
     pictures = np.empty((header.frames, *header.picture), _kind_of(allocated, header.signed))
     if not _filled(header.path, offset, pictures):
         raise MedsslError("FILE_TRUNCATED", "The file is shorter than when its header was read")
-    if _dirty(pictures, header, allocated):
+    if dirty(pictures, header, allocated):
         raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", "There is something above the stored bits")
     return pictures
 
@@ -135,10 +135,10 @@ def _decode(header: SliceHeader) -> Array:
         return _plain(header, *header.raw)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they can quote values
-        data, stored = _open(header.path)
-        syntax = _transfer_syntax(data)
+        data, stored = open_pixels(header.path)
+        syntax = transfer_syntax(data)
         if syntax.is_encapsulated:
-            _need_decoder(syntax)
+            need_decoder(syntax)
             _need_plausible_size(data, header, len(stored))
         else:
             allocated = int(data.BitsAllocated)
@@ -146,7 +146,7 @@ def _decode(header: SliceHeader) -> Array:
             order = "<" if syntax.is_little_endian else ">"
             count = header.frames * math.prod(header.picture)
             raw = np.frombuffer(data.PixelData, f"{order}u{allocated // 8}", count=count)
-            if _dirty(raw, header, allocated):
+            if dirty(raw, header, allocated):
                 text = "There is something above the stored bits"
                 raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", text)
         try:
@@ -163,7 +163,7 @@ def _decode(header: SliceHeader) -> Array:
     return array.reshape(expected)
 
 
-def _open(path: Path) -> tuple[pydicom.Dataset, bytes]:
+def open_pixels(path: Path) -> tuple[pydicom.Dataset, bytes]:
     """The data set and its Pixel Data as stored."""
     try:
         data = pydicom.dcmread(path, force=True)
@@ -175,7 +175,7 @@ def _open(path: Path) -> tuple[pydicom.Dataset, bytes]:
     return data, stored
 
 
-def _transfer_syntax(data: pydicom.Dataset) -> UID:
+def transfer_syntax(data: pydicom.Dataset) -> UID:
     """The file's transfer syntax; that of DICOM without a stated one, noted in ``data``.
 
     Raises:
@@ -190,7 +190,7 @@ def _transfer_syntax(data: pydicom.Dataset) -> UID:
     return syntax
 
 
-def _need_decoder(syntax: UID) -> None:
+def need_decoder(syntax: UID) -> None:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
@@ -218,7 +218,7 @@ def _need_length(header: SliceHeader, allocated: int, length: int) -> None:
         raise MedsslError("DECODE_FAILED", f"{length} bytes of pixels where {expected} belong")
 
 
-def _dirty(stored: Array, header: SliceHeader, allocated: int) -> bool:
+def dirty(stored: Array, header: SliceHeader, allocated: int) -> bool:
     """Whether there is something above Bits Stored (an overlay, or a wrong tag).
 
     DICOM PS3.5 section 8.1.1 gives those bits no meaning any more; empty bits and a copy of the

@@ -14,23 +14,18 @@ from pydicom.tag import Tag
 
 from medssl.errors import MedsslError
 from medssl.ingest.attributes import ATTRIBUTES
+from medssl.ingest.diffusion import B_VALUE_TAGS
 from medssl.ingest.enhanced import enhanced_slices
-from medssl.ingest.headers import (
-    ENHANCED,
-    PROJECTION,
-    Refused,
-    SliceHeader,
-    classic_slice,
-    refuse_kind,
-    refuse_pixels,
-)
+from medssl.ingest.headers import Refused, SliceHeader, classic_slice, refuse_pixels
+from medssl.ingest.kinds import ENHANCED, PICTURE, PROJECTION, refuse_kind
 from medssl.ingest.lean import LeanHeader, read_lean
 from medssl.ingest.mosaic import MOSAIC_TAGS, is_mosaic, mosaic_slices
+from medssl.ingest.pictures import picture_slices
 from medssl.ingest.radiograph import radiograph
 from medssl.ingest.stated import STATED_TAGS
 from medssl.ingest.tags import required, text
 
-_PRIVATE = (*STATED_TAGS, *MOSAIC_TAGS)
+_PRIVATE = (*STATED_TAGS, *MOSAIC_TAGS, *B_VALUE_TAGS)
 _TAGS: list[Any] = [Tag(tag) for tag in (*(tag for tag, _ in ATTRIBUTES.values()), *_PRIVATE)]
 
 
@@ -57,6 +52,8 @@ def read_slices(path: Path, allow: Collection[str] = ()) -> list[SliceHeader] | 
                 return enhanced_slices(path, data, allow, accepted)
             if text(data, "SOPClassUID") in PROJECTION:
                 return [replace(radiograph(path, data, allow, accepted), raw=_raw(data))]
+            if text(data, "SOPClassUID") in PICTURE:
+                return picture_slices(path, data, accepted)
             one = replace(classic_slice(path, data), defects=accepted, raw=_raw(data))
             return mosaic_slices(one, data) if is_mosaic(data) else [one]
     except MedsslError as error:

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medssl.ingest.colour import FrameReader
 from medssl.ingest.headers import SliceHeader
 from medssl.ingest.pixels import SliceReader, read_plain
+from medssl.ingest.resample import resample
+from medssl.store.original import OriginalGrid
 
 Array = npt.NDArray[Any]
 
@@ -22,10 +25,12 @@ class DicomVolume:
 
     Attributes:
         headers: its slices in slice order, along the normal of the image plane.
-        affine: 4x4 float64, voxel (column, row, slice) to RAS mm; None for a single slice.
+        affine: 4x4 float64, voxel (column, row, slice) to RAS mm; None for a 2D image.
         part: what tells it from the other volumes of its series, "" where there is no other.
         duplicates: further files with the same images.
         defects: codes that were accepted on request.
+        original: where its slices lie, if they are resampled to the grid of the affine.
+        resampled: why, such as "tilt 12.50 degrees"; "" where they are not.
     """
 
     headers: list[SliceHeader]
@@ -33,6 +38,8 @@ class DicomVolume:
     part: str = ""
     duplicates: list[Path] = field(default_factory=list)
     defects: list[str] = field(default_factory=list)
+    original: OriginalGrid | None = None
+    resampled: str = ""
 
     @property
     def files(self) -> list[Path]:
@@ -41,12 +48,12 @@ class DicomVolume:
 
     @property
     def kind(self) -> str:
-        """How its slices are stored: "classic", "enhanced", "mosaic" or "projection"."""
+        """How it is stored: "classic", "enhanced", "mosaic", "projection" or "picture"."""
         return self.headers[0].kind
 
     @property
     def modality(self) -> str:
-        """ "CT", "MR", "PT", "CR", "DX" or "MG"."""
+        """DICOM code: "CT", "MR", "CR", "US", ...; "OT" for secondary captures."""
         return self.headers[0].modality
 
     @property
@@ -72,8 +79,20 @@ class DicomVolume:
 
     @property
     def dims(self) -> int:
-        """3, or 2 for a single slice."""
+        """3, or 2 for a single slice, a radiograph or a picture."""
         return 2 if self.affine is None else 3
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the manifest says of resampling: fields of ``VolumeRecord``, plain values."""
+        if self.original is None:
+            return {}
+        return {
+            "resampled": self.resampled,
+            "source_affine": list(self.original.affine),
+            "source_shape": list(self.original.shape),
+            "source_positions": list(self.original.positions),
+        }
 
     def decode(self, reader: SliceReader | None = None) -> Array:
         """Read the voxels.
@@ -83,15 +102,18 @@ class DicomVolume:
 
         Returns:
             (1, x, y, z) on the grid of :attr:`affine`, x along the columns and y along the rows;
-            (1, row, column) for a single slice. CT in HU, MR in arbitrary units, PT in the units
-            of its series.
+            (1, row, column) of a 2D image, (3, row, column) RGB of one in colour. CT in HU, MR in
+            arbitrary units, PT in the units of its series.
 
         Raises:
-            MedsslError: as :meth:`medssl.ingest.pixels.SliceReader.read`.
+            MedsslError: as :meth:`medssl.ingest.colour.FrameReader.read`.
         """
-        reader = reader or SliceReader()
+        reader = reader or FrameReader()
         if self.affine is None:
-            return reader.read(self.headers[0])[None]
+            image = reader.read(self.headers[0])
+            return image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0)
+        if self.original is not None:
+            return resample(lambda k: reader.read(self.headers[k]).T, self.original)[None]
         plain = read_plain(self.headers)
         if plain is not None:
             return plain.transpose(2, 1, 0)[None]

@@ -30,6 +30,8 @@ _UNPREDICTED = {
     "enhanced": "ENHANCED_UNSUPPORTED",
     "mosaic": "MOSAIC_UNSUPPORTED",
     "several": "TIME_SERIES_UNSUPPORTED",
+    "picture": "MODALITY_UNSUPPORTED",
+    "tilted": "GANTRY_TILT",
 }
 
 
@@ -134,7 +136,8 @@ def _find_dicom(
     volumes, rejections = find_volumes(relative, single_slices=two_dimensional)
     for uid, several in groupby(volumes, key=lambda volume: volume.series_uid):
         case_id, (one, *others) = names.series(uid), list(several)
-        code = _UNPREDICTED.get("several" if others else one.kind)
+        kind = "several" if others else "tilted" if one.original is not None else one.kind
+        code = _UNPREDICTED.get(kind)
         if code is None:
             load = partial(_load_dicom, one)
             finding.cases.append(Case(case_id, "dicom", one.modality, one.files, load))
@@ -143,6 +146,9 @@ def _find_dicom(
             text = "Such a series is not predicted on yet"
             finding.refusals.append(Refusal(case_id, "dicom", files, code, text))
     for rejection in rejections:
+        if rejection.code == "NOT_AN_IMAGE":
+            finding.ignored += len(rejection.files)
+            continue
         first = read_slices(rejection.files[0])
         uid = first.series_uid if isinstance(first, Refused) else first[0].series_uid
         case_id = names.series(uid) if uid else names.path(relative[rejection.files[0]])

@@ -1,8 +1,9 @@
-"""A store, or some of its volumes, back as NIfTI files on the grids they came from."""
+"""A store, or some of its volumes, back as NIfTI files."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ import pandas as pd
 from medssl.errors import MedsslError
 from medssl.progress import track
 from medssl.store.grid import from_canonical
+from medssl.store.original import OriginalGrid, to_original
 from medssl.store.reader import Store, Volume
 from medssl.store.records import LABEL_PREFIX
 
@@ -37,11 +39,20 @@ class ExportSummary:
 
 
 def export(
-    store_path: Path, out: Path, *, volume_ids: Sequence[str] | None = None
+    store_path: Path,
+    out: Path,
+    *,
+    volume_ids: Sequence[str] | None = None,
+    original_grid: bool = False,
 ) -> ExportSummary:
     """Write ``images/VOLUME.nii.gz``, ``labels/VOLUME.nii.gz`` and the tables that ingest reads.
 
-    Voxels and affine are those of the source, in its orientation. A 2D image becomes one slice
+    Voxels and affine are those of the source, in its orientation. A volume that ingest resampled
+    (a tilted gantry, uneven spacing) is written as it is stored, or, with ``original_grid``, on the
+    slices it was made of: images linearly, label maps by nearest neighbour. The affine is then
+    sheared. No NIfTI can say that slices are unevenly spaced: those have no coded geometry, and
+    ``images/VOLUME.json`` has ``affine`` (16 numbers, column, row and millimetres along the normal
+    to RAS mm) and ``positions`` (one per slice, mm). A 2D image becomes one slice
     along z, its columns along x and its rows along y, with no coded geometry; 2D colour becomes a
     PNG. ``subjects.csv`` has the pseudonyms, splits and label columns; ``labels.csv`` the names of
     label values. ``out`` appears whole or not at all.
@@ -50,6 +61,7 @@ def export(
         store_path: a store.
         out: the folder to make.
         volume_ids: which volumes; all by default.
+        original_grid: put resampled volumes back on the slices they were made of.
 
     Raises:
         MedsslError: OUT_EXISTS, VOLUME_UNKNOWN, and those of :meth:`Store.open`.
@@ -62,7 +74,7 @@ def export(
     work = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
         (work / "images").mkdir(parents=True)
-        rows = [_write_volume(work, volume) for volume in track(chosen, "Export")]
+        rows = [_write_volume(work, volume, original_grid) for volume in track(chosen, "Export")]
         _write_tables(work, store, chosen, rows)
         work.rename(out)
     finally:
@@ -72,7 +84,7 @@ def export(
     )
 
 
-def _write_volume(work: Path, volume: Volume) -> str:
+def _write_volume(work: Path, volume: Volume, original_grid: bool) -> str:
     """Write one volume and its label map; returns the image's file name."""
     array, label = np.asarray(volume.array()), volume.label()
     if volume.dims == 2 and array.shape[0] == 3 and label is None and array.dtype == np.uint8:
@@ -82,11 +94,31 @@ def _write_volume(work: Path, volume: Volume) -> str:
         Image.fromarray(np.moveaxis(array, 0, -1)).save(work / "images" / name)
         return name
     name = f"{volume.volume_id}.nii.gz"
-    _save(work / "images" / name, *_source_grid(volume, array), volume.dims)
-    if label is not None:
-        (work / "labels").mkdir(exist_ok=True)
-        _save(work / "labels" / name, *_source_grid(volume, np.asarray(label)), volume.dims)
+    grid = OriginalGrid.of_row(volume.row) if original_grid else None
+    pairs = [("images", array)] if label is None else [("images", array), ("labels", label)]
+    for folder, voxels in pairs:
+        (work / folder).mkdir(exist_ok=True)
+        path = work / folder / name
+        if grid is None:
+            _save(path, *_source_grid(volume, np.asarray(voxels)), volume.dims == 3)
+        else:
+            _save_original(path, volume, np.asarray(voxels), grid, 0 if folder == "labels" else 1)
     return name
+
+
+def _save_original(
+    path: Path, volume: Volume, array: Array, grid: OriginalGrid, order: int
+) -> None:
+    """Write an image or label map on the slices its volume was made of."""
+    lowest = float(volume.row["min"]) if order else 0
+    slices = to_original(array, volume.affine, grid, order=order, outside=lowest)
+    if not grid.positions:
+        _save(path, slices, grid.matrix, placed=True)
+        return
+    sides = [*np.linalg.norm(grid.matrix[:3, :2], axis=0), np.diff(grid.positions).mean(), 1.0]
+    _save(path, slices, np.diag(sides), placed=False)
+    text = json.dumps({"affine": list(grid.affine), "positions": list(grid.positions)})
+    path.with_name(f"{volume.volume_id}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _source_grid(volume: Volume, array: Array) -> tuple[Array, Array]:
@@ -97,12 +129,13 @@ def _source_grid(volume: Volume, array: Array) -> tuple[Array, Array]:
     return from_canonical(array, volume.affine, volume.source_orientation)
 
 
-def _save(path: Path, array: Array, affine: Array, dims: int) -> None:
+def _save(path: Path, array: Array, affine: Array, placed: bool) -> None:
+    """Write (channel, x, y, z); ``placed`` where the affine says where it lies in the patient."""
     array = array.astype(_NIFTI_KINDS.get(str(array.dtype), array.dtype), copy=False)
     data = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
     image = nib.Nifti1Image(data, affine, dtype=data.dtype)
     image.header.set_xyzt_units("mm")
-    code = _SCANNER_ANATOMICAL if dims == 3 else 0
+    code = _SCANNER_ANATOMICAL if placed else 0
     image.set_sform(affine, code)
     nib.save(image, path)
 

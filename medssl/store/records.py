@@ -47,7 +47,10 @@ class VolumeRecord:
     are the codes that were accepted on request; ``source`` is the kind of file it came from;
     ``part`` tells it from the other volumes of its series ("temporal_position=3/151"); ``content``
     is the same for the same voxels at the same place; ``labelled`` are the label values that it was
-    annotated for, where that is stated.
+    annotated for, where that is stated. A volume that was resampled says why in
+    ``resampled`` ("tilt 12.50 degrees"); ``source_affine``, ``source_shape`` and
+    ``source_positions`` are those of its :class:`medssl.store.original.OriginalGrid`. They are
+    empty where it was not.
     """
 
     volume_id: str
@@ -62,6 +65,10 @@ class VolumeRecord:
     part: str = ""
     content: str = ""
     labelled: list[int] = field(default_factory=list)
+    resampled: str = ""
+    source_affine: list[float] = field(default_factory=list)
+    source_shape: list[int] = field(default_factory=list)
+    source_positions: list[float] = field(default_factory=list)
 
 
 class StoreInfo(StrictModel):

@@ -185,7 +185,14 @@ DAMAGES = [
         4,
     ),
     Damage("a file is truncated", _truncated, 0, "FILE_TRUNCATED", 4),
-    Damage("the gantry is tilted", _made(lambda: series(shear=SHEAR)), 1, "GANTRY_TILT", 4),
+    Damage("the gantry is tilted", _made(lambda: series(shear=SHEAR)), 1, "", 0),
+    Damage(
+        "the header states a tilt that the positions do not have",
+        _made(lambda: series(GantryDetectorTilt=16.7)),
+        0,
+        "GANTRY_TILT",
+        4,
+    ),
     Damage(
         "the spacing is uneven",
         _made(lambda: [*_without(5), one_slice(5, moved=1.0)]),

@@ -23,7 +23,7 @@ VOLUMES = {  # of 46 series, by how their slices are stored
     "mosaic": 2 * 25,
 }
 REJECTED = {
-    "COLOUR_UNSUPPORTED": 4,
+    "DERIVED": 4,  # colour secondary captures
     "DUPLICATE_CONFLICT": 3,  # three storages of one picture that differ above the stored bits
 }
 

@@ -6,12 +6,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.uid import RLELossless, UltrasoundMultiFrameImageStorage
 
 from medssl.errors import CODES, MedsslError
+from medssl.ingest.colour import FrameReader
 from medssl.ingest.headers import Refused
 from medssl.ingest.pixels import SliceReader
 from medssl.ingest.run import ingest
@@ -26,7 +29,7 @@ def read_whole(path: Path) -> str:
     found = read_slices(path)
     if isinstance(found, Refused):
         return found.code
-    reader = SliceReader()
+    reader = FrameReader()
     for header in found[:3]:
         try:
             reader.read(header)
@@ -43,6 +46,31 @@ def test_a_changed_slice_is_read_or_refused(tmp_path, write_stack, seed):
         write_stack(folder, 1, modality="CT")
     path = tmp_path / f"f{next(numbers)}"
     path.write_bytes(mutated(next(folder.iterdir()).read_bytes(), seed))
+    assert read_whole(path) in {"read", *CODES}
+
+
+@relaxed
+@given(seed=st.integers(0, 2**32), compressed=st.booleans())
+def test_a_changed_clip_is_read_or_refused(tmp_path, make_slice, seed, compressed):
+    base = tmp_path / f"base{compressed}"
+    if not base.exists():
+        pixels = np.random.default_rng(0).integers(0, 255, (3, 16, 20, 3), dtype=np.uint8)
+        data = make_slice(np.zeros((16, 20), np.uint16))
+        data.SOPClassUID = UltrasoundMultiFrameImageStorage
+        data.NumberOfFrames, data.SamplesPerPixel, data.PlanarConfiguration = 3, 3, 0
+        data.BitsAllocated = data.BitsStored = 8
+        data.HighBit, data.PhotometricInterpretation = 7, "RGB"
+        region = pydicom.Dataset()
+        region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+        region.RegionSpatialFormat, region.PhysicalDeltaX, region.PhysicalDeltaY = 1, 0.1, 0.1
+        data.SequenceOfUltrasoundRegions = [region]
+        data.PixelData = pixels.tobytes()
+        if compressed:
+            data.compress(RLELossless, generate_instance_uid=False)
+        data.save_as(base, enforce_file_format=True)
+        assert read_whole(base) == "read"
+    path = tmp_path / f"f{next(numbers)}"
+    path.write_bytes(mutated(base.read_bytes(), seed))
     assert read_whole(path) in {"read", *CODES}
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from medssl.errors import MedsslError
-from medssl.ingest.geometry import SlicePose, stack
+from medssl.ingest.geometry import SlicePose, check_stated_tilt, stack
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -91,10 +91,49 @@ def test_uneven_spacing_and_slow_drift():
     assert stack(along_z(0, 1.0005, 2, 3)).spacing == pytest.approx(1)
 
 
+def test_a_gap_like_several_of_its_neighbours_is_a_missing_slice_even_if_allowed():
+    allow = {"SPACING_UNEVEN"}
+    for heights in ([0, 1, 2, 4, 5.03, 6], [0, 1.03, 2, 5.1], [0, 2.1, 3.1, 4.3]):
+        assert code_of(along_z(*heights), allow=allow) == "SLICE_MISSING"
+    assert code_of(along_z(0, 2, 4, 6.9), declared=1.0, allow=allow) == "SLICE_MISSING"
+
+
+def test_uneven_spacing_is_accepted_on_request_and_keeps_the_positions():
+    placed = stack(along_z(5, 7.5, 11, 12.5), allow={"SPACING_UNEVEN"})
+    assert placed.positions == (0, 2.5, 6, 7.5)
+    np.testing.assert_allclose(placed.affine[:3, 2], [0, 0, 1])
+    assert stack(along_z(0, 2, 4), allow={"SPACING_UNEVEN"}).positions == ()
+
+
 def test_tilt():
-    tilted = [(0.0, 0.1 * z, float(z)) for z in range(5)]
-    assert code_of(poses(tilted)) == "GANTRY_TILT"
-    assert stack(poses([(0.0, 1e-4 * z, float(z)) for z in range(5)])).order == [0, 1, 2, 3, 4]
+    placed = stack(poses([(0.0, 0.1 * z, float(z)) for z in range(5)]))
+    assert placed.tilt == pytest.approx(np.degrees(np.arctan(0.1)))
+    np.testing.assert_allclose(placed.affine[:3, 2], [0, -0.1, 1])
+    assert stack(poses([(0.0, 1e-4 * z, float(z)) for z in range(5)])).tilt == 0
+    uneven = poses([(0.0, 0.1 * z * z, float(z)) for z in range(5)])
+    assert code_of(uneven) == "GANTRY_TILT"
+    assert code_of(poses([(0.0, 1.1 * z, float(z)) for z in range(5)])) == "GANTRY_TILT"
+
+
+@pytest.mark.parametrize(
+    ("tilt", "stated", "right"),
+    [
+        (12.5, [12.5], True),
+        (12.5, [-12.4], True),  # makers differ in the sign
+        (12.5, [], True),  # positions decide where nothing is stated
+        (0.0, [0.0], True),
+        (12.5, [0.0], False),
+        (0.0, [12.5], False),
+        (12.5, [12.5, 14.0], False),
+        (12.5, [float("nan")], False),
+    ],
+)
+def test_the_stated_tilt_must_be_that_of_the_positions(tilt, stated, right):
+    if right:
+        check_stated_tilt(tilt, stated)
+        return
+    with pytest.raises(MedsslError, match="GANTRY_TILT"):
+        check_stated_tilt(tilt, stated)
 
 
 def test_mixed_and_impossible():
