@@ -93,6 +93,20 @@ CODES: dict[str, Code] = {
     ),
     "SUBJECT_UNKNOWN": Code(_REJECT, "The subject of the image is not stated."),
     "LABEL_WITHOUT_IMAGE": Code(_REJECT, "A label map has no image."),
+    "LABEL_AMBIGUOUS": Code(
+        _REJECT, "It is not certain which image a label map belongs to, or an image has several."
+    ),
+    "DATA_FILE_MISSING": Code(
+        _REJECT, "The file with the voxels that a header names is not there, or not its own."
+    ),
+    "ARCHIVE_UNSAFE": Code(
+        _REJECT,
+        "An archive has names that lead out of it, or one name twice; nothing of it is read.",
+    ),
+    "ARCHIVE_TOO_LARGE": Code(
+        _REJECT, "An archive unpacks to more than is plausible or fits; nothing of it is read."
+    ),
+    "ARCHIVE_ENCRYPTED": Code(_REJECT, "An archive is encrypted; unpack it first."),
     "ARCHIVE_INVALID": Code(_REJECT, "The .npz does not have the arrays of a MedMNIST set."),
     "READER_FAILED": Code(
         _REJECT, "Reading a series crashed, took too long or too much memory; the rest went on."
@@ -109,7 +123,7 @@ CODES: dict[str, Code] = {
     "COLOUR_UNSUPPORTED": Code(_REJECT, "Colour images are not read yet."),
     "TIME_SERIES_UNSUPPORTED": Code(
         _REJECT,
-        "Several volumes in one: a 4D NIfTI, slices no tag tells apart, or predict's input.",
+        "Several volumes in one that nothing tells apart, or where one is needed.",
     ),
     "LOCALIZER": Code(_REJECT, "A localizer or scout, not one to train on; can be allowed."),
     "DERIVED": Code(_REJECT, "A derived image, not an acquired one; projections can be allowed."),
