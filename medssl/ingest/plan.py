@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from medssl.errors import MedsslError
 from medssl.ingest.dicom import DicomVolume, find_volumes
-from medssl.ingest.images import SPLIT_FOLDERS, read_medmnist, read_png
+from medssl.ingest.formats import IMAGE_KINDS, PICTURES, read_images, read_label, source_of
+from medssl.ingest.images import SPLIT_FOLDERS, read_medmnist
 from medssl.ingest.jobs import Job, Made, Rejection, content_hash
-from medssl.ingest.nifti import read_nifti, same_grid
+from medssl.ingest.nifti import same_grid
 from medssl.ingest.pixels import SliceReader
 from medssl.ingest.pseudonym import Pseudonymizer
 from medssl.ingest.scan import Found, Kind
@@ -37,8 +38,9 @@ class Context:
         names: the pseudonymizer.
         tables: the tables found.
         modality: of files that state none ("OT" unless the user says).
-        class_folders: whether a PNG's folder is its class.
+        class_folders: whether a picture's folder is its class.
         allow: codes of defects to accept.
+        data: relative path of a header to that of the file with its voxels.
     """
 
     names: Pseudonymizer
@@ -46,14 +48,23 @@ class Context:
     modality: str = "OT"
     class_folders: bool = False
     allow: Collection[str] = ()
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file that is an image: its kind, and its path with that of its data file, if any."""
+
+    kind: Kind
+    files: list[Path]
 
 
 def plan(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
     """Group files into jobs; what can be refused from names and headers alone is refused."""
     jobs, rejections = _dicom(found, context)
-    for part in (_images(found, context, Kind.NIFTI), _images(found, context, Kind.PNG)):
-        jobs += part[0]
-        rejections += part[1]
+    image_jobs, image_rejections = _images(found, context)
+    jobs += image_jobs
+    rejections += image_rejections
     for item in found:
         if item.kind is Kind.NPZ:
             jobs.append(Job([item.path], partial(_make_archive, item.path, context)))
@@ -134,33 +145,39 @@ def _make_dicom(
         yield Made(record, array, volume.affine, content, pixel_spacing=spacing)
 
 
-def _images(
-    found: Sequence[Found], context: Context, kind: Kind
-) -> tuple[list[Job], list[Rejection]]:
+def _images(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
     """Jobs for files that are an image each, with their label maps."""
-    files = {item.relative: item.path for item in found if item.kind is kind}
+    paths = {item.relative: item.path for item in found}
+    files = {
+        item.relative: ImageFile(
+            item.kind,
+            [paths[name] for name in (item.relative, context.data.get(item.relative)) if name],
+        )
+        for item in found
+        if item.kind in IMAGE_KINDS
+    }
     pairs = _pairs(files, context.tables)
     label_maps = set(pairs.values())
     jobs: list[Job] = []
     rejections: list[Rejection] = []
-    for relative, path in files.items():
+    for relative, image in files.items():
         if relative in label_maps:
             continue
-        if PurePosixPath(relative).parent.name in LABEL_FOLDERS.values():
-            rejections.append(Rejection([path], "LABEL_WITHOUT_IMAGE", "No image has its name"))
-            continue
         label = files[pairs[relative]] if relative in pairs else None
-        both = [path] if label is None else [path, label]
+        both = [*image.files, *(label.files if label is not None else [])]
         try:
-            row = _row_of_image(relative, context, kind)
+            row = _row_of_image(relative, context, image.kind)
         except MedsslError as error:
             rejections.append(Rejection(both, error.code, error.what))
             continue
-        jobs.append(Job(both, partial(_make_image, kind, path, label, row, context)))
+        make = partial(_make_image, image, label, row, context)
+        # Plain readers in Python need no process of their own.
+        isolated = image.kind not in (Kind.NIFTI, Kind.PNG)
+        jobs.append(Job(both, make, isolated=isolated))
     return jobs, rejections
 
 
-def _pairs(files: dict[str, Path], tables: Tables) -> dict[str, str]:
+def _pairs(files: Mapping[str, ImageFile], tables: Tables) -> dict[str, str]:
     """Image to label map: as a table says, else by the folder layout."""
     pairs: dict[str, str] = {}
     for relative in files:
@@ -179,13 +196,18 @@ def _row_of_image(relative: str, context: Context, kind: Kind) -> Row:
     """What the tables say of an image.
 
     Raises:
-        MedsslError: SUBJECT_UNKNOWN where there is a table that does not say.
+        MedsslError: SUBJECT_UNKNOWN where there is a table that does not say; LABEL_WITHOUT_IMAGE
+            for a label map; what a BIDS tree refuses.
     """
     dataset = context.tables.of(relative)
+    if dataset is not None and relative in dataset.refusals:
+        raise MedsslError(*dataset.refusals[relative])
+    if PurePosixPath(relative).parent.name in LABEL_FOLDERS.values():
+        raise MedsslError("LABEL_WITHOUT_IMAGE", "No image has its name")
     if dataset is not None and dataset.broken:
         raise MedsslError("SUBJECT_UNKNOWN", "The table of its folder could not be used")
     if dataset is None or not dataset.rows:
-        return _class_row(relative) if context.class_folders and kind is Kind.PNG else Row()
+        return _class_row(relative) if context.class_folders and kind in PICTURES else Row()
     row = dataset.rows.get(relative)
     if row is None or (dataset.has_subjects and not row.subject):
         raise MedsslError("SUBJECT_UNKNOWN", "The table of its folder does not name its subject")
@@ -202,38 +224,36 @@ def _class_row(relative: str) -> Row:
 
 
 def _make_image(
-    kind: Kind, path: Path, label_path: Path | None, row: Row, context: Context
+    file: ImageFile, label_file: ImageFile | None, row: Row, context: Context
 ) -> Iterator[Made]:
-    read: Callable[[Path], tuple[Array, Array | None]] = (
-        read_nifti if kind is Kind.NIFTI else lambda p: (read_png(p), None)
-    )
-    array, affine = read(path)
-    label = None
-    if label_path is not None:
+    label: tuple[Array, Array | None] | None = None
+    if label_file is not None:
         try:
-            label, label_affine = (
-                read_nifti(label_path)
-                if kind is Kind.NIFTI
-                else (read_png(label_path, label=True), None)
-            )
+            label = read_label(label_file.kind, label_file.files)
         except MedsslError as error:
             raise MedsslError(error.code, f"Its label map: {error.what}") from None
-        _check_label(array, affine, label, label_affine)
-    content = content_hash(array, affine)
     names = context.names
-    # Without a table each image is its own subject; by content, so that a copy is the same one.
-    subject = row.subject if row.subject is not None else f"image:{content}"
-    record = VolumeRecord(
-        volume_id=names.volume(content),
-        subject_id=names.subject(subject),
-        study_id=names.study(content),
-        series_id=names.series(content),
-        modality=row.modality or context.modality,
-        split=row.split,
-        labels=row.labels,
-        source=kind.value,
-    )
-    yield Made(record, array, affine, content, label)
+    for image in read_images(file.kind, file.files, row.channels):
+        if label is not None:
+            _check_label(image.array, image.affine, *label)
+        content = content_hash(image.array, image.affine)
+        # Two volumes of one file may hold the same voxels and are still two volumes.
+        content = f"{content} {image.whole} {image.part}" if image.part else content
+        whole = image.whole or content
+        # Without a table each file is its own subject; by content, so that a copy is the same one.
+        subject = row.subject if row.subject is not None else f"image:{whole}"
+        record = VolumeRecord(
+            volume_id=names.volume(content),
+            subject_id=names.subject(subject),
+            study_id=names.study(row.study or whole),
+            series_id=names.series(whole),
+            modality=row.modality or context.modality,
+            split=row.split,
+            labels=row.labels,
+            source=source_of(file.kind),
+            part=image.part,
+        )
+        yield Made(record, image.array, image.affine, content, label and label[0])
 
 
 def _check_label(array: Array, affine: Array | None, label: Array, other: Array | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -14,24 +14,16 @@ import numpy as np
 from medssl.errors import CODES, Exit, MedsslError
 from medssl.ingest.account import Account, IngestSummary
 from medssl.ingest.dicom import ALLOWABLE
+from medssl.ingest.inputs import Inputs, gather, mark_unplanned, notes_on
 from medssl.ingest.isolate import Limits, run_jobs
 from medssl.ingest.jobs import Job, Made
 from medssl.ingest.plan import Context, plan
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
-from medssl.ingest.scan import Found, Kind, scan
-from medssl.ingest.tables import Tables
 from medssl.progress import track
 from medssl.store import Outcome, StoreInfo, StoreWriter
 
 PRIVATE_SUFFIX = ".private"
 KEY_NAME = "site.key"
-_UNPLANNED = {
-    Kind.TABLE: (Outcome.IGNORED, "NOT_AN_IMAGE"),
-    Kind.OTHER: (Outcome.IGNORED, "NOT_AN_IMAGE"),
-    Kind.LINK: (Outcome.IGNORED, "LINK_NOT_FOLLOWED"),
-    Kind.BROKEN: (Outcome.REJECTED, "FILE_UNREADABLE"),
-    Kind.UNSUPPORTED: (Outcome.REJECTED, "FORMAT_UNSUPPORTED"),
-}
 
 
 def ingest(
@@ -56,8 +48,8 @@ def ingest(
         store_path: the store to make.
         key_file: the site key; ``<STORE>.private/site.key`` by default, made where missing.
         label_names: names of label map values, over those that tables state.
-        modality: DICOM code for files that state none (NIfTI, PNG, .npz).
-        class_folders: take the folder of a PNG without a table for its class.
+        modality: DICOM code for files that state none (NIfTI, PNG, .npz, ...).
+        class_folders: take the folder of a picture without a table for its class.
         allow: codes of defects to accept (:data:`medssl.ingest.dicom.ALLOWABLE`); the manifest
             keeps them for each volume that has one.
         workers: how many series are read at once, each in a process of its own with limits on
@@ -71,38 +63,52 @@ def ingest(
     _check_allow(allow)
     _check_places(in_path, store_path)
     private = store_path.with_name(store_path.name + PRIVATE_SUFFIX)
-    found = scan(in_path)
     names = Pseudonymizer(load_key(key_file or private / KEY_NAME))
-    tables = Tables.read(found)
-    stated = dict(label_names) if label_names is not None else tables.label_names()
-    context = Context(names, tables, modality, class_folders, allow)
-    account = Account(found, names)
-    _mark_unplanned(found, tables, account)
+    store_path.parent.mkdir(parents=True, exist_ok=True)
+    # Members of archives, and what is on its way to the store; readable by its owner alone.
+    with TemporaryDirectory(prefix=".medssl-", dir=store_path.parent) as scratch:
+        inputs = gather(in_path, Path(scratch) / "archives")
+        context = Context(names, inputs.tables, modality, class_folders, allow, inputs.data)
+        return _ingest(inputs, context, store_path, label_names, Path(scratch), workers)
+
+
+def _ingest(
+    inputs: Inputs,
+    context: Context,
+    store_path: Path,
+    label_names: Mapping[int, str] | None,
+    scratch: Path,
+    workers: int,
+) -> IngestSummary:
+    stated = dict(label_names) if label_names is not None else inputs.tables.label_names()
+    private = store_path.with_name(store_path.name + PRIVATE_SUFFIX)
+    found, account = inputs.found, Account(inputs.found, context.names)
+    mark_unplanned(inputs, account)
     jobs, rejections = plan(found, context)
     for rejection in rejections:
         outcome = Outcome.IGNORED if rejection.code == "NOT_AN_IMAGE" else Outcome.REJECTED
         account.mark(rejection.files, outcome, rejection.code, rejection.detail)
-    with StoreWriter(store_path, StoreInfo(made_by=_made_by(modality))) as writer:
+    with StoreWriter(store_path, StoreInfo(made_by=_made_by(context.modality))) as writer:
         loader, limits = _Loader(writer, account), Limits.of_this_machine(workers)
-        with TemporaryDirectory(prefix=".medssl-", dir=store_path.parent) as scratch:
-            made = run_jobs(jobs, Path(scratch), workers, limits)
-            for job, results in track(made, "Ingest", total=len(jobs)):
-                loader.run(job, results)
+        made = run_jobs(jobs, scratch, workers, limits)
+        for job, results in track(made, "Ingest", total=len(jobs)):
+            loader.run(job, results)
         account.write_private(private)
         if loader.volumes:
             writer.set_label_names(_all_label_names(loader.label_values, stated))
             writer.finish(account.rows, len(found))
         else:
             writer.abort()
+    unusable = [] if loader.volumes else ["Nothing could be used; no store was made."]
     return IngestSummary(
         found=len(found),
         volumes=loader.volumes,
         subjects=len(loader.subjects),
         counts=account.counts(),
-        notes=_notes(found, context, loader),
+        notes=notes_on(inputs) + unusable,
         store=store_path if loader.volumes else None,
         private=private,
-        incomplete=loader.incomplete or any(d.missing for d in tables.datasets),
+        incomplete=loader.incomplete or bool(inputs.missing),
     )
 
 
@@ -139,22 +145,6 @@ def _check_places(in_path: Path, store_path: Path) -> None:
 def _made_by(modality: str) -> dict[str, str]:
     packages = {name: version(name) for name in ("medssl", "pydicom", "nibabel", "numpy")}
     return {"verb": "ingest", "modality": modality, "python": platform.python_version(), **packages}
-
-
-def _mark_unplanned(found: Sequence[Found], tables: Tables, account: Account) -> None:
-    """Rows for tables, and for what is no image."""
-    done: set[Path] = set()
-    for dataset in tables.datasets:
-        detail = f"{dataset.missing} files it names are not there" if dataset.missing else "table"
-        account.mark([item.path for item in dataset.used], Outcome.USED, detail=detail)
-        for item, error in dataset.refused:
-            account.mark([item.path], Outcome.REJECTED, error.code, error.what)
-        done.update(item.path for item in dataset.used)
-        done.update(item.path for item, _ in dataset.refused)
-    for item in found:
-        if item.kind in _UNPLANNED and item.path not in done:
-            outcome, code = _UNPLANNED[item.kind]
-            account.mark([item.path], outcome, code, item.note)
 
 
 class _Loader:
@@ -264,30 +254,3 @@ def _only_rejection(error: MedsslError) -> None:
 
 def _all_label_names(values: set[int], stated: Mapping[int, str]) -> dict[int, str]:
     return {value: stated.get(value, f"label {value}") for value in sorted(values - {0})}
-
-
-def _notes(found: Sequence[Found], context: Context, loader: _Loader) -> list[str]:
-    notes = []
-    alone = 0
-    for item in found:
-        if item.kind in (Kind.NIFTI, Kind.PNG):
-            dataset = context.tables.of(item.relative)
-            alone += dataset is None or not (dataset.has_subjects or dataset.broken)
-    if alone:
-        notes.append(
-            f"No table states the subjects of {alone} files: each image counts as its own "
-            "subject, so two images of one patient can end on both sides of a split."
-        )
-    if any(item.kind is Kind.NPZ for item in found):
-        notes.append("An .npz states no subjects: each image counts as its own.")
-    columns = sorted(
-        {n for d in context.tables.datasets for r in d.rows.values() for n in r.labels}
-    )
-    if columns:
-        notes.append("Label columns taken from tables: " + ", ".join(columns))
-    missing = sum(dataset.missing for dataset in context.tables.datasets)
-    if missing:
-        notes.append(f"{missing} files that tables name are not there.")
-    if loader.volumes == 0:
-        notes.append("Nothing could be used; no store was made.")
-    return notes
