@@ -29,6 +29,7 @@ SHEAR_TOLERANCE = 1e-3
 ZOOM_TOLERANCE = 0.01
 """How far the voxel sizes of sform and pixdim may differ, relative."""
 _MILLIMETRES = ("mm", "unknown")
+_MOST_AFTER = 2**16  # bytes that may follow the voxels
 _LAST_TIME_UNIT = 24  # seconds 8, milliseconds 16, microseconds 24; then hertz, ppm, radians
 
 
@@ -105,9 +106,9 @@ def read_nifti_volumes(path: Path, data_path: Path | None = None) -> NiftiVolume
     """
     with LoggingOutputSuppressor(), _opened(path) as stream:
         if data_path is None:
-            return _volumes(*_open(stream, None))
+            return _volumes(*_open(stream, None), stream)
         with _opened(data_path) as data:
-            return _volumes(*_open(stream, data))
+            return _volumes(*_open(stream, data), data)
 
 
 def read_grid(path: Path) -> tuple[tuple[int, int, int], Array]:
@@ -156,12 +157,16 @@ def _open(stream: Any, data: Any) -> tuple[Any, Array]:
         raise MedsslError("FILE_UNREADABLE", f"Header: {type(error).__name__}") from None
 
 
-def _volumes(image: Any, voxel_size: Array) -> NiftiVolumes:
+def _volumes(image: Any, voxel_size: Array, stream: IO[bytes]) -> NiftiVolumes:
     shape = _shape(image)
     try:
         raw = np.asarray(image.dataobj.get_unscaled()).reshape(shape, order="F")
+        stream.seek(image.dataobj.offset + raw.nbytes)
+        rest = len(stream.read(_MOST_AFTER + 1))  # at its end, gzip compares its checksum
     except (OSError, EOFError, ValueError, zlib.error):
         raise MedsslError("FILE_TRUNCATED", "The voxels end early or are damaged") from None
+    if rest > _MOST_AFTER:
+        raise MedsslError("FILE_UNREADABLE", "There are more voxels than the header states")
     slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
     if np.issubdtype(raw.dtype, np.floating):
         ends = np.array([raw.min(), raw.max()]) * slope + inter

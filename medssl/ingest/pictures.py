@@ -54,6 +54,9 @@ def read_picture(path: Path, kind: str, label: bool = False) -> list[Array]:
             # Pillow only warns of what it does not understand, such as damaged EXIF data.
             warnings.simplefilter("error", UserWarning)
             warnings.simplefilter("error", RuntimeWarning)
+            if kind == "png":
+                with Image.open(path, formats=[name]) as image:
+                    image.verify()  # the checksum of every chunk, which loading does not compare
             with Image.open(path, formats=[name]) as image:
                 return list(_READERS[kind](image, label))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -287,6 +287,25 @@ def test_the_same_scans_packed_and_unpacked_are_the_same_volumes(tmp_path, inges
     assert rows["s.tgz/a.nii"] == ("duplicate", "DUPLICATE")
 
 
+def test_no_name_in_an_archive_reaches_the_store(tmp_path, ingested, capfd):
+    members = [
+        ("Canary_Jane/dataset_description.json", b'{"BIDSVersion": "1.9.0", "Name": "Canary"}'),
+        ("Canary_Jane/sub-Canary/anat/sub-Canary_T1w.nii", nifti_bytes()),
+        ("Canary_Jane/sub-Canary/anat/sub-Canary_T1w.json", b'{"PatientName": "Canary"}'),
+        ("Canary_Jane/Canary.mhd", b"ObjectType = Image\nElementDataFile = Canary.raw\n"),
+        ("Canary_Jane/Canary.tif", b"II*\0Canary"),
+    ]
+    make_zip(tmp_path / "in" / "Canary.zip", members)
+    make_zip(tmp_path / "in" / "Canary2.zip", [("../Canary", b"x")])
+    summary, _ = ingested()
+    assert summary.volumes == 1
+    texts = [str(summary.as_json()), *capfd.readouterr()]
+    store = Store.open(tmp_path / "store")
+    texts += [store.manifest.to_csv(), store.ledger.to_csv()]
+    texts += [p.read_bytes().decode("latin-1") for p in store.path.rglob("*") if p.is_file()]
+    assert not any("Canary" in text for text in texts)
+
+
 def test_one_archive_can_be_the_input(tmp_path, ingested):
     make_zip(tmp_path / "in", [("a.nii", nifti_bytes())])
     summary, rows = ingested()

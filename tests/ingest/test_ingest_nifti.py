@@ -135,6 +135,33 @@ def test_truncated_file_is_refused(tmp_path, name):
     assert code_of(path) == "FILE_TRUNCATED"
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_no_flipped_bit_of_a_packed_file_goes_unseen(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 999, (5, 5, 5)).astype(np.int16)
+    path = save(tmp_path / "a.nii.gz", noise)
+    data = path.read_bytes()
+    refused = 0
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        try:
+            array, affine = read_nifti(path)
+        except MedsslError:
+            refused += 1
+            continue
+        np.testing.assert_array_equal(array[0], noise)
+        np.testing.assert_allclose(affine, AFFINE, atol=1e-6)
+    assert refused > 0.9 * len(data)
+
+
+def test_more_voxels_than_the_header_speaks_of_are_not_dropped(tmp_path):
+    path = save(tmp_path / "a.nii", volume(shape=(30, 30, 30, 4)))
+    raw = bytearray(path.read_bytes())
+    raw[40:42] = (3).to_bytes(2, "little")  # dim[0]: how many dimensions count
+    path.write_bytes(raw)
+    assert nib.load(path).shape == (30, 30, 30)
+    assert code_of(path) == "FILE_UNREADABLE"
+
+
 def test_trailing_single_axes_are_dropped_and_a_single_slice_is_2d(tmp_path):
     four = np.zeros((2, 3, 4, 1), np.int16)
     assert read_nifti(save(tmp_path / "a.nii", four))[0].shape == (1, 2, 3, 4)

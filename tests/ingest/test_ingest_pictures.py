@@ -288,3 +288,17 @@ def test_damaged_exif_data_is_not_passed_over(tmp_path):
     )
     assert path.read_bytes() != data
     assert code_of(path, "jpeg") == "DECODE_FAILED"
+
+
+def test_no_flipped_bit_of_a_png_goes_unseen(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (12, 12), np.uint8)
+    path = save(tmp_path / "a", noise)
+    data = path.read_bytes()
+    refused = 0
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        try:
+            np.testing.assert_array_equal(read_png(path)[0], noise)
+        except MedsslError:
+            refused += 1
+    assert refused > 0.9 * len(data)
