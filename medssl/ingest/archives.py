@@ -28,6 +28,19 @@ from medssl.ingest.scan import Found, Kind, sniff
 ARCHIVES = (Kind.ZIP, Kind.TAR)
 _CHUNK = 2**20
 _ENCRYPTED = 0x1  # bit 0 of the general purpose flags (APPNOTE 4.4.4)
+# What zipfile, tarfile and the decompressors raise on damaged archives.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    NotImplementedError,
+    RuntimeError,
+)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -122,15 +135,13 @@ def _unpack(item: Found, folder: Path, limits: ArchiveLimits) -> list[Found]:
         left = limits.bytes_for(item.path, folder)
         with (_zip if item.kind is Kind.ZIP else _tar)(item.path, left, limits) as members:
             return _write(members, item.relative, folder, left)
+    except _DAMAGE as error:
+        text = f"The archive is damaged or ends early ({type(error).__name__})"
+        raise MedsslError("FILE_TRUNCATED", text) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise MedsslError("DISK_FULL", "The disk is full", fix="Free space.") from None
         raise MedsslError("FILE_UNREADABLE", f"Archive: {type(error).__name__}") from None
-    # What zipfile, tarfile and the decompressors raise on damaged archives.
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError, KeyError,
-            IndexError, NotImplementedError, RuntimeError) as error:  # fmt: skip
-        text = f"The archive is damaged or ends early ({type(error).__name__})"
-        raise MedsslError("FILE_TRUNCATED", text) from None
 
 
 def _write(members: Iterator[_Member], archive: str, folder: Path, left: int) -> list[Found]:

@@ -28,11 +28,12 @@ _SIDECARS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec")
 
 
 def with_bids(tables: Tables, found: Sequence[Found]) -> Tables:
-    """The tables, and with them what the BIDS trees among the files say."""
-    roots = _roots(found)
-    if not roots:
-        return tables
+    """The tables, and with them what the BIDS trees among the files say.
+
+    A ``dataset_description.json`` that cannot be read leaves the subjects of its tree unknown.
+    """
     datasets = {dataset.root: dataset for dataset in tables.datasets}
+    roots = _roots(found, datasets)
     images: list[BidsImage] = []
     for place in roots:
         datasets.setdefault(place, DataSet(place)).has_subjects = True
@@ -75,7 +76,7 @@ def _remark_on_unlisted(
     participants: Mapping[tuple[str, str], object],
     datasets: Mapping[str, DataSet],
 ) -> None:
-    for root in {root for root, _ in participants}:
+    for root in sorted({root for root, _ in participants}):
         subjects = {image.subject for image in images if image.root == root}
         unlisted = sum((root, subject) not in participants for subject in subjects)
         if unlisted:
@@ -83,15 +84,18 @@ def _remark_on_unlisted(
             datasets[root].remarks.append(text)
 
 
-def _roots(found: Sequence[Found]) -> dict[str, bool]:
+def _roots(found: Sequence[Found], datasets: dict[str, DataSet]) -> dict[str, bool]:
     """Relative path of every BIDS root, and whether it says that it is a derivative."""
     roots = {}
     for item in found:
         if PurePosixPath(item.relative).name != DESCRIPTION or item.kind is not Kind.TABLE:
             continue
-        description = read_json(item)
-        if "BIDSVersion" in description:
-            root = _folder(item.relative)
+        root, description = _folder(item.relative), read_json(item)
+        if description is None:
+            dataset = datasets.setdefault(root, DataSet(root))
+            dataset.broken = f"{DESCRIPTION} is no JSON object"
+            dataset.refused.append((item, MedsslError("TABLE_INVALID", dataset.broken)))
+        elif "BIDSVersion" in description:
             below = "derivatives" in PurePosixPath(root).parts
             roots[root] = below or description.get("DatasetType") == "derivative"
     return roots

@@ -65,13 +65,13 @@ def parse_name(item: Found, root: str, roots: dict[str, bool]) -> BidsImage:
     return BidsImage(item, root, derived, subject, session, datatype, entities, suffix)
 
 
-def read_json(item: Found) -> dict[str, Any]:
-    """A JSON object; an empty one where the file holds none, for it then says nothing."""
+def read_json(item: Found) -> dict[str, Any] | None:
+    """A JSON object, or None where the file holds none."""
     try:
         data = json.loads(item.path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def match_labels(
@@ -132,9 +132,10 @@ def _sources(label: BidsImage, by_path: dict[str, Found]) -> set[str]:
     """What the label map's sidecar says it was made from, relative to the raw data's root."""
     place = PurePosixPath(label.item.relative)
     sidecar = by_path.get(str(place.with_name(place.name.split(".")[0] + ".json")))
+    said = (read_json(sidecar) if sidecar is not None else None) or {}
     stated: set[str] = set()
     for key in ("Sources", "RawSources"):
-        value = read_json(sidecar).get(key, []) if sidecar is not None else []
+        value = said.get(key, [])
         names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
         stated.update(_URI.sub("", name) for name in names if isinstance(name, str))
     return stated
@@ -157,6 +158,6 @@ def _on_one_grid(one: Found, two: Found) -> bool:
         return False
     try:
         (shape, affine), (other_shape, other) = read_grid(one.path), read_grid(two.path)
-    except MedsslError:
+    except (MedsslError, OSError):
         return False
     return shape == other_shape and same_grid(affine, other, shape)

@@ -91,7 +91,7 @@ def _data_of(item: Found, by_path: dict[str, Found]) -> str | None:
     """The data file of one header, or None where the header has its own voxels.
 
     Raises:
-        MedsslError: DATA_FILE_MISSING.
+        MedsslError: DATA_FILE_MISSING, FILE_UNREADABLE.
     """
     folder = PurePosixPath(item.relative).parent
     if item.kind in (Kind.NIFTI_PAIR, Kind.ANALYZE):

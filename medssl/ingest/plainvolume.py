@@ -49,9 +49,16 @@ class VolumeHeader:
 
 
 def header_bytes(path: Path) -> bytes:
-    """The first bytes of a file, all of its header unless that is absurdly long."""
-    with path.open("rb") as stream:
-        return stream.read(MOST_HEADER_BYTES)
+    """The first bytes of a file, all of its header unless that is absurdly long.
+
+    Raises:
+        MedsslError: FILE_UNREADABLE.
+    """
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MOST_HEADER_BYTES)
+    except OSError as error:
+        raise MedsslError("FILE_UNREADABLE", f"Header: {type(error).__name__}") from None
 
 
 def numbers(text: str, count: int, what: str) -> list[float]:

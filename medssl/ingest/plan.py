@@ -171,9 +171,9 @@ def _images(found: Sequence[Found], context: Context) -> tuple[list[Job], list[R
             rejections.append(Rejection(both, error.code, error.what))
             continue
         make = partial(_make_image, image, label, row, context)
-        # Plain readers in Python need no process of their own.
-        isolated = image.kind not in (Kind.NIFTI, Kind.PNG)
-        jobs.append(Job(both, make, isolated=isolated))
+        # A process for each small file costs more than reading it: kept for the one decoder here
+        # (libtiff) that takes the most apart.
+        jobs.append(Job(both, make, isolated=image.kind is Kind.TIFF))
     return jobs, rejections
 
 

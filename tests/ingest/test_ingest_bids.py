@@ -174,3 +174,11 @@ def test_without_a_bids_version_a_folder_is_only_a_folder(tree, ingested):
     (tree / "dataset_description.json").write_text('{"Name": "x"}')
     summary, _ = ingested()
     assert summary.subjects == 6
+
+
+def test_a_broken_description_leaves_the_subjects_unknown(tree, ingested):
+    (tree / "dataset_description.json").write_text("{")
+    summary, rows = ingested()
+    assert rows["dataset_description.json"] == ("rejected", "TABLE_INVALID")
+    assert summary.exit_code is Exit.NOTHING_USABLE
+    assert rows["sub-02/pet/sub-02_trc-FDG_pet.nii.gz"] == ("rejected", "SUBJECT_UNKNOWN")
