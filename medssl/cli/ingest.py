@@ -37,7 +37,14 @@ def ingest(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Series read at once; by default one a core, up to 4."),
+        typer.Option(min=1, help="Processes that read; by default one a core, up to 4."),
+    ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add what is new to the store, if there is one.")
+    ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Read on the workers of this Dask scheduler."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -47,13 +54,15 @@ def ingest(
 
     Every file ends in the ledger: used, duplicate, rejected with a reason, or ignored. Identifiers
     become pseudonyms; the key and a ledger with the real file names stay in STORE.private. Ends
-    with 0, with 3 where inputs were rejected, with 4 where nothing was usable.
+    with 0, with 3 where inputs were rejected, with 4 where nothing was usable. An ingest that was
+    interrupted goes on where it was when it is started again.
 
     \b
     Example:
       medssl ingest scans/ store/
       medssl ingest hippocampus/ store/ --modality MR --label-name 1=anterior
       medssl ingest scans/ store/ --allow SLICES_FEWER_THAN_STATED
+      medssl ingest scans/ store/ --add
     """
     from medssl.ingest.run import ingest as run
 
@@ -67,6 +76,8 @@ def ingest(
         class_folders=class_folders,
         allow=allow or (),
         workers=workers or min(4, os.cpu_count() or 1),
+        add=add,
+        scheduler=scheduler,
     )
     if as_json:
         import json
@@ -90,7 +101,8 @@ def _show(summary: IngestSummary) -> None:
 
     from medssl.errors import CODES
 
-    table = Table(title=f"{summary.found} files")
+    known = f", {summary.known} of them known and not read again" if summary.known else ""
+    table = Table(title=f"{summary.found} files{known}")
     table.add_column("outcome")
     table.add_column("code", no_wrap=True)
     table.add_column("files", justify="right")
@@ -100,6 +112,7 @@ def _show(summary: IngestSummary) -> None:
         table.add_row(outcome, code, str(count), meaning)
     console = Console()
     console.print(table)
-    console.print(f"{summary.volumes} volumes of {summary.subjects} subjects in the store.")
+    new = f", {summary.added} of them new" if summary.added < summary.volumes else ""
+    console.print(f"{summary.volumes} volumes of {summary.subjects} subjects in the store{new}.")
     for note in summary.notes:
         console.print(f"Note: {note}", markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ class Account:
     Args:
         found: every file; each must be marked once.
         names: the pseudonymizer for their paths.
+        batch: the number of the ingest into its store.
     """
 
-    def __init__(self, found: Sequence[Found], names: Pseudonymizer) -> None:
+    def __init__(self, found: Sequence[Found], names: Pseudonymizer, batch: int = 1) -> None:
+        self._batch = batch
         self._found = {item.path: item for item in found}
         self._names = names
         self._rows: dict[Path, LedgerRow] = {}
@@ -50,7 +52,7 @@ class Account:
                     fix="This is a bug in medssl; please report it.",
                 )
             hidden = self._names.path(self._found[path].relative)
-            self._rows[path] = LedgerRow(hidden, outcome, code, detail, volume_id)
+            self._rows[path] = LedgerRow(hidden, outcome, code, detail, volume_id, self._batch)
 
     @property
     def rows(self) -> list[LedgerRow]:
@@ -62,25 +64,34 @@ class Account:
         counts = Counter((row.outcome.value, row.code) for row in self._rows.values())
         return dict(sorted(counts.items()))
 
-    def write_private(self, folder: Path) -> Path:
+    def write_private(
+        self, folder: Path, details: Mapping[Path, tuple[int, int, str]] | None = None
+    ) -> Path:
         """Write the ledger with the real paths, for the site's own eyes; never over another.
 
+        Args:
+            folder: where.
+            details: of each file its size, when it was changed (ns), and its series' pseudonym.
+
         Returns:
-            its path: ``ledger.csv``, or ``ledger-2.csv``, ... where that is taken.
+            its path: ``ledger.csv``, or ``ledger-2.csv``, ... where that is taken by another.
         """
         buffer = io.StringIO()
         table = csv.writer(buffer)
-        table.writerow(["real_path", "path", "outcome", "code", "detail", "volume_id"])
+        names = ["path", "outcome", "code", "detail", "volume_id", "batch"]
+        table.writerow(["real_path", *names, "size", "modified", "series"])
         for path, item in self._found.items():
             if path in self._rows:
-                row = self._rows[path]
-                end = [row.path, row.outcome.value, row.code, row.detail, row.volume_id]
-                table.writerow([item.relative, *end])
+                row = vars(self._rows[path])
+                more = (details or {}).get(path, ("", "", ""))
+                table.writerow([item.relative, *(str(row[name]) for name in names), *more])
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        target, number = folder / "ledger.csv", 2
+        text, target, number = buffer.getvalue(), folder / "ledger.csv", 2
         while target.exists():
+            if target.read_bytes() == text.encode("utf-8", "surrogateescape"):
+                return target  # this ingest wrote it before it was interrupted
             target, number = folder / f"ledger-{number}.csv", number + 1
-        write_private(target, buffer.getvalue())
+        write_private(target, text)
         return target
 
 
@@ -89,9 +100,11 @@ class IngestSummary:
     """How an ingest ended.
 
     Attributes:
-        found: number of files found; the counts add up to it.
+        found: number of files found; the counts and ``known`` add up to it.
         volumes: number of volumes in the store.
         subjects: number of subjects in the store.
+        known: number of files that an earlier ingest into the store had accounted for.
+        added: number of volumes that this ingest added.
         counts: files by (outcome, code).
         notes: what the user should know, free of identifiers.
         store: the store, or None where nothing was usable.
@@ -107,6 +120,8 @@ class IngestSummary:
     store: Path | None = None
     private: Path | None = None
     incomplete: bool = False
+    known: int = 0
+    added: int = 0
 
     @property
     def exit_code(self) -> Exit:
@@ -120,7 +135,9 @@ class IngestSummary:
         """For machines: plain types only."""
         return {
             "found": self.found,
+            "known": self.known,
             "volumes": self.volumes,
+            "added": self.added,
             "subjects": self.subjects,
             "counts": [
                 {"outcome": outcome, "code": code, "files": count}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import json
 import shutil
 import stat
 import tarfile
@@ -17,15 +18,17 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from medssl.errors import MedsslError
 from medssl.ingest.bounded import Bounded
 from medssl.ingest.jobs import Rejection
-from medssl.ingest.scan import Found, Kind, sniff
+from medssl.ingest.scan import IMAGE_SUFFIXES, Listed
 
-ARCHIVES = (Kind.ZIP, Kind.TAR)
+Row = tuple[str, str, int, str]
+"""Of a member: the file it is unpacked to, its name, its size, and why it is a link or ""."""
 _CHUNK = 2**20
 _ENCRYPTED = 0x1  # bit 0 of the general purpose flags (APPNOTE 4.4.4)
 # What zipfile, tarfile and the decompressors raise on damaged archives.
@@ -68,73 +71,88 @@ class ArchiveLimits:
 
 @dataclass(frozen=True)
 class Opened:
-    """Files with those of the archives among them.
+    """What archives hold.
 
     Attributes:
-        found: the same files and every member, sorted by relative path; a member's begins with
-            its archive's.
-        members: how many members each archive has that could be read.
-        rejections: the other archives, and why.
+        listed: every member, sorted by relative path, which begins with its archive's.
+        members: how many of them each archive has.
+        rejections: the archives that cannot be read, and why.
     """
 
-    found: list[Found]
+    listed: list[Listed]
     members: dict[Path, int]
     rejections: list[Rejection]
 
 
 @dataclass(frozen=True)
 class _Member:
-    """``kind`` is set for what is not unpacked; ``source`` is what to read it from."""
+    """``source`` is what to read it from; None where it is not to be made. ``link`` says so."""
 
     name: str
     source: Any = None
-    kind: Kind | None = None
-    note: str = ""
+    link: str = ""
 
 
 def open_archives(
-    found: Sequence[Found], folder: Path, limits: ArchiveLimits | None = None
+    archives: Sequence[Listed], folder: Path, limits: ArchiveLimits | None = None
 ) -> Opened:
-    """Unpack every archive among the files found.
+    """Unpack archives; one that an interrupted ingest has unpacked is not unpacked again.
 
     Args:
-        found: what :func:`medssl.ingest.scan.scan` found.
-        folder: an empty folder for the members; to be removed by the caller.
+        archives: files of ``Kind.ZIP`` or ``Kind.TAR``.
+        folder: for the members; to be removed by the caller.
         limits: how far.
 
     Returns:
-        the members beside the files. One archive is taken whole or refused whole, with
-        ARCHIVE_UNSAFE, ARCHIVE_TOO_LARGE, ARCHIVE_ENCRYPTED, FORMAT_UNSUPPORTED, FILE_TRUNCATED
-        or FILE_UNREADABLE; an archive in an archive is refused by itself.
+        the members. One archive is taken whole or refused whole, with ARCHIVE_UNSAFE,
+        ARCHIVE_TOO_LARGE, ARCHIVE_ENCRYPTED, FORMAT_UNSUPPORTED, FILE_TRUNCATED or FILE_UNREADABLE.
 
     Raises:
         MedsslError: DISK_FULL.
     """
-    everything, members = list(found), {}
-    rejections = []
-    for number, item in enumerate(found):
-        if item.kind not in ARCHIVES:
+    opened = Opened([], {}, [])
+    for item in archives:
+        text = f"{item.relative}\0{item.size}\0{item.modified}"
+        key = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        place, done = folder / key, folder / f"{key}.json"
+        if not done.exists():
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(mode=0o700, parents=True)
+            answer = _answer(item, place, limits or ArchiveLimits())
+            partial = done.with_suffix(".new")
+            partial.write_text(json.dumps(answer), encoding="ascii")
+            partial.replace(done)
+        rows, error = json.loads(done.read_text(encoding="ascii"))
+        if error is not None:
+            opened.rejections.append(Rejection([item.path], *error))
             continue
-        place = folder / str(number)
-        place.mkdir(parents=True)
-        try:
-            inside = _unpack(item, place, limits or ArchiveLimits())
-        except MedsslError as error:
-            if error.code == "DISK_FULL":
-                raise
-            shutil.rmtree(place)
-            rejections.append(Rejection([item.path], error.code, error.what))
-            continue
-        members[item.path] = len(inside)
-        everything += inside
-    return Opened(sorted(everything, key=lambda one: one.relative), members, rejections)
+        opened.members[item.path] = len(rows)
+        opened.listed.extend(
+            Listed(place / file, f"{item.relative}/{name}", size, item.modified, link)
+            for file, name, size, link in rows
+        )
+    opened.listed.sort(key=lambda member: member.relative)
+    return opened
 
 
-def _unpack(item: Found, folder: Path, limits: ArchiveLimits) -> list[Found]:
+def _answer(item: Listed, folder: Path, limits: ArchiveLimits) -> tuple[list[Row], Any]:
+    """The members of one archive, or the code and text of why it is refused."""
     try:
-        left = limits.bytes_for(item.path, folder)
-        with (_zip if item.kind is Kind.ZIP else _tar)(item.path, left, limits) as members:
-            return _write(members, item.relative, folder, left)
+        return _unpack(item.path, folder, limits), None
+    except MedsslError as error:
+        if error.code == "DISK_FULL":
+            raise
+        shutil.rmtree(folder)
+        return [], (error.code, error.what)
+
+
+def _unpack(path: Path, folder: Path, limits: ArchiveLimits) -> list[Row]:
+    try:
+        left = limits.bytes_for(path, folder)
+        with path.open("rb") as stream:
+            zipped = stream.read(4).startswith(b"PK")
+        with (_zip if zipped else _tar)(path, left, limits) as members:
+            return _write(members, folder, left)
     except _DAMAGE as error:
         text = f"The archive is damaged or ends early ({type(error).__name__})"
         raise MedsslError("FILE_TRUNCATED", text) from None
@@ -144,25 +162,30 @@ def _unpack(item: Found, folder: Path, limits: ArchiveLimits) -> list[Found]:
         raise MedsslError("FILE_UNREADABLE", f"Archive: {type(error).__name__}") from None
 
 
-def _write(members: Iterator[_Member], archive: str, folder: Path, left: int) -> list[Found]:
-    inside: list[Found] = []
+def _write(members: Iterator[_Member], folder: Path, left: int) -> list[Row]:
+    rows: list[Row] = []
     names: set[str] = set()
     for member in members:
-        relative = f"{archive}/{_safe(member.name)}"
-        if relative in names:
+        name = _safe(member.name)
+        if name in names:
             raise MedsslError("ARCHIVE_UNSAFE", "Two members have one name")
-        names.add(relative)
-        path = folder / str(len(inside))
-        if member.kind is not None:
-            inside.append(Found(path, relative, member.kind, member.note))
-            continue
-        left -= _copy(member.source, path, left)
-        kind, note = sniff(path, PurePosixPath(relative).name)
-        if kind in ARCHIVES:
-            kind, note = Kind.UNSUPPORTED, "an archive inside an archive"
-        inside.append(Found(path, relative, kind, note))
-    _check_no_file_is_a_folder(names)
-    return inside
+        names.add(name)
+        file, size = f"{len(rows)}{_ending(name)}", 0
+        if member.source is not None:
+            size = _copy(member.source, folder / file, left)
+            left -= size
+        rows.append((file, name, size, member.link))
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    if names & folders:
+        raise MedsslError("ARCHIVE_UNSAFE", "A member is a file and a folder")
+    return rows
+
+
+def _ending(name: str) -> str:
+    """As much of a member's name as :func:`medssl.ingest.scan.sniff` looks at."""
+    known = (*sorted(IMAGE_SUFFIXES, key=len, reverse=True), ".csv", ".json")
+    other = ".other" if "." in PurePosixPath(name).name else ""
+    return next((ending for ending in known if name.lower().endswith(ending)), other)
 
 
 def _safe(name: str) -> str:
@@ -176,12 +199,6 @@ def _safe(name: str) -> str:
     if place.is_absolute() or drive or ".." in place.parts or not place.name or "\0" in name:
         raise MedsslError("ARCHIVE_UNSAFE", "A member's name leads out of the archive")
     return str(place)
-
-
-def _check_no_file_is_a_folder(names: set[str]) -> None:
-    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
-    if names & folders:
-        raise MedsslError("ARCHIVE_UNSAFE", "A member is a file and a folder")
 
 
 def _copy(source: IO[bytes], path: Path, left: int) -> int:
@@ -217,9 +234,9 @@ def _zip_members(archive: zipfile.ZipFile, limits: ArchiveLimits) -> Iterator[_M
         if entry.is_dir():
             _safe(entry.filename)
         elif stat.S_ISLNK(mode):
-            yield _Member(entry.filename, kind=Kind.LINK, note="a link in an archive")
+            yield _Member(entry.filename, link="a link in an archive")
         elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-            yield _Member(entry.filename, kind=Kind.OTHER, note="not a regular file")
+            yield _Member(entry.filename)
         else:
             yield _Member(entry.filename, archive.open(entry))
 
@@ -244,9 +261,9 @@ def _tar_members(archive: tarfile.TarFile, stream: Any, limits: ArchiveLimits) -
             if entry.name not in (".", "./", ""):
                 _safe(entry.name)
         elif entry.issym() or entry.islnk():
-            yield _Member(entry.name, kind=Kind.LINK, note="a link in an archive")
+            yield _Member(entry.name, link="a link in an archive")
         elif not entry.isreg():
-            yield _Member(entry.name, kind=Kind.OTHER, note="not a regular file")
+            yield _Member(entry.name)
         else:
             yield _Member(entry.name, archive.extractfile(entry))
     # tarfile takes a damaged header, or the end of the file, for the end of the archive; and what

@@ -15,8 +15,7 @@ from pathlib import PurePosixPath
 
 from medssl.errors import MedsslError
 from medssl.ingest.bids_labels import LABEL_SUFFIXES, BidsImage, match_labels, parse_name, read_json
-from medssl.ingest.formats import IMAGE_KINDS
-from medssl.ingest.scan import Found, Kind
+from medssl.ingest.scan import IMAGE_KINDS, Found, Kind
 from medssl.ingest.tables import DataSet, Row, Tables, identifying, typed_column
 from medssl.store.records import LabelValue
 

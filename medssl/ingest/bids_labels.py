@@ -11,7 +11,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from medssl.errors import MedsslError
-from medssl.ingest.nifti import read_grid, same_grid
 from medssl.ingest.scan import Found, Kind
 
 LABEL_SUFFIXES = ("mask", "dseg", "roi")
@@ -156,6 +155,8 @@ def _on_one_grid(one: Found, two: Found) -> bool:
     """Only NIfTI is compared; another kind, or a header that cannot be read, lies nowhere."""
     if one.kind is not Kind.NIFTI or two.kind is not Kind.NIFTI:
         return False
+    from medssl.ingest.nifti import read_grid, same_grid
+
     try:
         (shape, affine), (other_shape, other) = read_grid(one.path), read_grid(two.path)
     except (MedsslError, OSError):

@@ -11,7 +11,7 @@ A single slice does not tell its slice spacing and makes no volume. Ingest takes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,21 +66,38 @@ def find_volumes(
         rejections. Every file is in a volume (in several, where it holds several) or in a
         rejection.
     """
+    found = (read_slices(path, allow) for path in sorted(files))
+    return group_slices(found, single_slices=single_slices, allow=allow)
+
+
+def group_slices(
+    found: Iterable[list[SliceHeader] | Refused],
+    *,
+    single_slices: bool = False,
+    allow: Collection[str] = (),
+    same: Callable[[SliceHeader, SliceHeader], bool] | None = None,
+) -> tuple[list[DicomVolume], list[Rejection]]:
+    """As :func:`find_volumes`, of headers that were read before.
+
+    Args:
+        found: the slices of each file, in the order of the paths.
+        single_slices: as there.
+        allow: as there.
+        same: whether two slices that have one UID hold the same pixels; by default both are read.
+    """
     groups: dict[str, list[SliceHeader | Refused]] = {}
     rejections: list[Rejection] = []
-    for path in sorted(files):
-        found = read_slices(path, allow)
-        if isinstance(found, Refused):
-            if found.series_uid:
-                groups.setdefault(found.series_uid, []).append(found)
-            else:
-                rejections.append(Rejection([path], found.code, found.detail))
+    for one in found:
+        if not isinstance(one, Refused):
+            groups.setdefault(one[0].series_uid, []).extend(one)
+        elif one.series_uid:
+            groups.setdefault(one.series_uid, []).append(one)
         else:
-            groups.setdefault(found[0].series_uid, []).extend(found)
+            rejections.append(Rejection([one.path], one.code, one.detail))
     volumes: list[DicomVolume] = []
     for group in groups.values():
         try:
-            volumes += _volumes(group, single_slices, allow)
+            volumes += _volumes(group, single_slices, allow, same or same_pixels)
         except MedsslError as error:
             paths = list(dict.fromkeys(header.path for header in group))
             rejections.append(Rejection(paths, error.code, error.what))
@@ -89,14 +106,18 @@ def find_volumes(
 
 
 def _volumes(
-    group: Sequence[SliceHeader | Refused], single_slices: bool, allow: Collection[str]
+    group: Sequence[SliceHeader | Refused],
+    single_slices: bool,
+    allow: Collection[str],
+    same: Callable[[SliceHeader, SliceHeader], bool],
 ) -> list[DicomVolume]:
     refused = [header for header in group if isinstance(header, Refused)]
     if refused:
         first, files = refused[0], len({header.path for header in group})
         count = f" ({len(refused)} of {files} files)" if len(refused) < files else ""
         raise MedsslError(first.code, first.detail + count)
-    headers, copies = _without_duplicates([h for h in group if isinstance(h, SliceHeader)])
+    slices = [header for header in group if isinstance(header, SliceHeader)]
+    headers, copies = _without_duplicates(slices, same)
     _check_consistent(headers)
     if headers[0].kind == "projection":
         return _radiographs(headers, copies, single_slices)
@@ -153,7 +174,7 @@ def _volume(part: Part, copies: Sequence[tuple[SliceHeader, Path]]) -> DicomVolu
 
 
 def _without_duplicates(
-    headers: Sequence[SliceHeader],
+    headers: Sequence[SliceHeader], same: Callable[[SliceHeader, SliceHeader], bool]
 ) -> tuple[list[SliceHeader], list[tuple[SliceHeader, Path]]]:
     """Keep one slice per SOPInstanceUID, frame and tile; the others must hold the same image."""
     kept: dict[tuple[object, ...], SliceHeader] = {}
@@ -162,15 +183,18 @@ def _without_duplicates(
         first = kept.setdefault((header.sop_uid, header.frame, header.tile), header)
         if first is header:
             continue
-        if not _same_image(first, header):
+        if replace(first, path=header.path) != header or not same(first, header):
             raise MedsslError("DUPLICATE_CONFLICT", "Two different images have one UID")
         copies.append((first, header.path))
     return list(kept.values()), copies
 
 
-def _same_image(one: SliceHeader, two: SliceHeader) -> bool:
-    if replace(one, path=two.path) != two:
-        return False
+def same_pixels(one: SliceHeader, two: SliceHeader) -> bool:
+    """Whether two slices hold the same values.
+
+    Raises:
+        MedsslError: as :meth:`medssl.ingest.pixels.SliceReader.read`.
+    """
     if one.path.read_bytes() == two.path.read_bytes():
         return True
     return np.array_equal(SliceReader().read(one), SliceReader().read(two))

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import pydicom
-
 from medssl.errors import MedsslError
 from medssl.ingest.scan import Found, Kind
 
@@ -60,6 +58,8 @@ def file_ids(path: Path) -> set[tuple[str, ...]]:
     Raises:
         MedsslError: FILE_UNREADABLE.
     """
+    import pydicom
+
     try:
         records = pydicom.dcmread(path)[_RECORDS].value
         ids: set[tuple[str, ...]] = set()

@@ -17,14 +17,9 @@ from medssl.ingest.nifti import read_nifti, read_nifti_volumes
 from medssl.ingest.nrrd import parse_nrrd
 from medssl.ingest.pictures import read_picture
 from medssl.ingest.plainvolume import VolumeHeader, header_bytes, read_voxels
-from medssl.ingest.scan import Kind
+from medssl.ingest.scan import PICTURES, Kind
 
 Array = npt.NDArray[Any]
-
-PICTURES = (Kind.PNG, Kind.JPEG, Kind.TIFF)
-IMAGE_KINDS = (Kind.NIFTI, Kind.NIFTI_PAIR, Kind.NRRD, Kind.METAIMAGE, *PICTURES)
-"""Kinds of files that are an image each, or several of one subject."""
-_SOURCES = {Kind.NIFTI_PAIR: "nifti", Kind.METAIMAGE: "metaimage"}
 
 
 @dataclass(frozen=True)
@@ -44,11 +39,6 @@ class Image:
     affine: Array | None
     part: str = ""
     whole: str = ""
-
-
-def source_of(kind: Kind) -> str:
-    """What the manifest says of where a volume came from."""
-    return _SOURCES.get(kind, kind.value)
 
 
 def read_images(kind: Kind, files: Sequence[Path], channels: int = 0) -> Iterator[Image]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import pydicom
 
 from medssl.errors import MedsslError
 from medssl.ingest.geometry import SlicePose
+from medssl.ingest.lean import LeanHeader
 from medssl.ingest.stated import stated_counts
-from medssl.ingest.tags import joined, number, numbers, required, text, words
+from medssl.ingest.tags import joined, number, numbers, required, text, value, words
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DICOMDIR = "1.2.840.10008.1.3.10"
@@ -82,6 +83,8 @@ class SliceHeader:
         tile: first row and column of the slice in the picture.
         inverted: whether low stored values are bright and are turned round, as is done with
             radiographs alone.
+        raw: of plain pixels, uncompressed and little-endian: their first byte in the file, how
+            many bytes are there, and bits allocated. None where pydicom must read them.
     """
 
     path: Path
@@ -108,6 +111,7 @@ class SliceHeader:
     frames: int = 1
     tile: tuple[int, int] = (0, 0)
     inverted: bool = False
+    raw: tuple[int, int, int] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,7 @@ def refuse_kind(data: pydicom.Dataset, allow: Collection[str] = ()) -> tuple[str
             DERIVED, LOCALIZER, GANTRY_TILT, DICOM_TAG_INVALID.
     """
     sop_class = text(data, "SOPClassUID")
-    meta = getattr(data, "file_meta", None)
-    if meta is not None and text(meta, "MediaStorageSOPClassUID") == DICOMDIR:
+    if _media(data) == DICOMDIR:
         raise MedsslError("NOT_AN_IMAGE", "A DICOMDIR, which only lists other files")
     if not sop_class and not text(data, "SOPInstanceUID"):
         raise MedsslError("FILE_UNREADABLE", "The header holds no DICOM object")
@@ -162,6 +165,13 @@ def refuse_kind(data: pydicom.Dataset, allow: Collection[str] = ()) -> tuple[str
     if tilt is not None and not abs(tilt) <= _TILT_DEGREES:
         raise MedsslError("GANTRY_TILT", "The header states a gantry tilt")
     return accepted
+
+
+def _media(data: pydicom.Dataset | LeanHeader) -> str:
+    if isinstance(data, LeanHeader):
+        return data.media
+    meta = getattr(data, "file_meta", None)
+    return "" if meta is None else text(meta, "MediaStorageSOPClassUID")
 
 
 def refuse_image_type(image_type: list[str], allow: Collection[str] = ()) -> tuple[str, ...]:
@@ -199,7 +209,7 @@ def refuse_pixels(data: pydicom.Dataset) -> None:
         raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", "The value does not start at bit 0")
     if required(data, "PixelRepresentation") not in (0, 1):
         raise MedsslError("DICOM_TAG_INVALID", "Pixel Representation is neither 0 nor 1")
-    if "ModalityLUTSequence" in data:
+    if value(data, "ModalityLUTSequence") is not None:
         raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", "Values go through a Modality LUT")
     if required(data, "Rows") < 1 or required(data, "Columns") < 1:
         raise MedsslError("DICOM_TAG_INVALID", "Rows or Columns is 0")

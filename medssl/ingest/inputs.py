@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medssl.ingest.account import Account
@@ -10,9 +11,9 @@ from medssl.ingest.archives import open_archives
 from medssl.ingest.bids import with_bids
 from medssl.ingest.detached import attach
 from medssl.ingest.dicomdir import Directory, read_directories
-from medssl.ingest.formats import IMAGE_KINDS
 from medssl.ingest.jobs import Rejection
-from medssl.ingest.scan import Found, Kind, scan
+from medssl.ingest.scan import ARCHIVES, IMAGE_KINDS, Found, Kind, Listed
+from medssl.ingest.survey import Survey
 from medssl.ingest.tables import Tables
 from medssl.store import Outcome
 
@@ -30,7 +31,7 @@ class Inputs:
     """What there is to read.
 
     Attributes:
-        found: every file, and every member of an archive.
+        seen: every file, and every member of an archive.
         tables: what tables and BIDS names say.
         data: relative path of a header to that of the file with its voxels.
         members: how many members each archive has.
@@ -38,12 +39,12 @@ class Inputs:
         rejections: archives and headers that cannot be used.
     """
 
-    found: list[Found]
+    seen: Survey
     tables: Tables
-    data: dict[str, str] = field(default_factory=dict)
-    members: dict[Path, int] = field(default_factory=dict)
-    directories: list[Directory] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
+    data: dict[str, str]
+    members: dict[Path, int]
+    directories: list[Directory]
+    rejections: list[Rejection]
 
     @property
     def missing(self) -> int:
@@ -52,26 +53,44 @@ class Inputs:
         return tables + sum(directory.missing for directory in self.directories)
 
 
-def gather(in_path: Path, scratch: Path) -> Inputs:
-    """Find everything below a folder.
+def gather(
+    seen: Survey,
+    unread: Sequence[Found],
+    look: Callable[[Sequence[Listed]], Survey],
+    folder: Path,
+) -> Inputs:
+    """Open archives, and read what files say of other files.
 
     Args:
-        in_path: a folder, or one file.
-        scratch: a folder for the members of archives, to be removed when all is read.
+        seen: the files below IN.
+        unread: those that are not read again; their tables still speak for new ones.
+        look: looks at more files.
+        folder: for the members of archives, to be removed when all is read.
 
     Raises:
-        MedsslError: INPUT_MISSING, DISK_FULL.
+        MedsslError: DISK_FULL.
     """
-    opened = open_archives(scan(in_path), scratch)
-    attached = attach(opened.found)
+    archives = [seen.listed[item.path] for item in seen.found if item.kind in ARCHIVES]
+    opened = open_archives(archives, folder)
+    if opened.listed:
+        inside = look(opened.listed)
+        seen = seen.beside(replace(inside, found=[_not_again(item) for item in inside.found]))
+    attached = attach(seen.found)
+    everything = [*attached.found, *unread]
     return Inputs(
-        found=attached.found,
-        tables=with_bids(Tables.read(attached.found), attached.found),
+        seen=replace(seen, found=attached.found),
+        tables=with_bids(Tables.read(everything), everything),
         data=attached.data,
         members=opened.members,
-        directories=read_directories(attached.found),
+        directories=read_directories(everything),
         rejections=[*opened.rejections, *attached.rejections],
     )
+
+
+def _not_again(member: Found) -> Found:
+    if member.kind not in ARCHIVES:
+        return member
+    return replace(member, kind=Kind.UNSUPPORTED, note="an archive inside an archive")
 
 
 def mark_unplanned(inputs: Inputs, account: Account) -> None:
@@ -86,9 +105,9 @@ def mark_unplanned(inputs: Inputs, account: Account) -> None:
             account.mark([path], Outcome.REJECTED, error.code, error.what)
         else:
             account.mark([path], Outcome.USED, detail=_index(directory))
-    done = _mark_tables(inputs.tables, account)
+    done = _mark_tables(inputs, account)
     sidecars = {name for dataset in inputs.tables.datasets for name in dataset.sidecars}
-    for item in inputs.found:
+    for item in inputs.seen.found:
         if item.relative in sidecars and item.path not in done:
             account.mark([item.path], Outcome.IGNORED, "NOT_AN_IMAGE", "BIDS sidecar, not read")
         elif item.kind in _UNPLANNED and item.path not in done:
@@ -96,15 +115,17 @@ def mark_unplanned(inputs: Inputs, account: Account) -> None:
             account.mark([item.path], outcome, code, item.note)
 
 
-def _mark_tables(tables: Tables, account: Account) -> set[Path]:
+def _mark_tables(inputs: Inputs, account: Account) -> set[Path]:
     done: set[Path] = set()
-    for dataset in tables.datasets:
+    for dataset in inputs.tables.datasets:
         detail = f"{dataset.missing} files it names are not there" if dataset.missing else "table"
-        account.mark([item.path for item in dataset.used], Outcome.USED, detail=detail)
+        used = [item.path for item in dataset.used if item.path in inputs.seen.listed]
+        account.mark(used, Outcome.USED, detail=detail)
+        done.update(used)
         for item, error in dataset.refused:
-            account.mark([item.path], Outcome.REJECTED, error.code, error.what)
-        done.update(item.path for item in dataset.used)
-        done.update(item.path for item, _ in dataset.refused)
+            if item.path in inputs.seen.listed:
+                account.mark([item.path], Outcome.REJECTED, error.code, error.what)
+                done.add(item.path)
     return done
 
 
@@ -117,7 +138,7 @@ def notes_on(inputs: Inputs) -> list[str]:
     """What the user should know of the input, free of identifiers."""
     notes = []
     alone = 0
-    for item in inputs.found:
+    for item in inputs.seen.found:
         if item.kind in IMAGE_KINDS:
             dataset = inputs.tables.of(item.relative)
             alone += dataset is None or not (dataset.has_subjects or dataset.broken)
@@ -126,7 +147,7 @@ def notes_on(inputs: Inputs) -> list[str]:
             f"No table states the subjects of {alone} files: each image counts as its own "
             "subject, so two images of one patient can end on both sides of a split."
         )
-    if any(item.kind is Kind.NPZ for item in inputs.found):
+    if any(item.kind is Kind.NPZ for item in inputs.seen.found):
         notes.append("An .npz states no subjects: each image counts as its own.")
     datasets = inputs.tables.datasets
     columns = sorted({n for d in datasets for r in d.rows.values() for n in r.labels})

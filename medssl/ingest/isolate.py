@@ -1,42 +1,39 @@
-"""Jobs in processes of their own, with limits, so that a hostile file costs its own series alone.
+"""Work in processes of their own, with limits, so that a hostile file costs its own series alone.
 
 Decoders are written in C and Rust, and a file made to harm can crash them, keep them busy for ever
-or make them ask for all memory there is. Each job is forked, writes what it made as plain arrays
-into a scratch folder, and is read from there; no object is unpickled. Results come in the order of
-the jobs, so a store does not depend on the number of workers.
+or make them ask for all memory there is. A child does a batch of items and appends one line to a
+journal for each that it ends; no object is unpickled. An item that kills its child, or hangs, gets
+a line that says so, and another child goes on with the rest.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
-import json
-import multiprocessing
 import os
 import resource
-import shutil
+import signal
+import sys
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from select import select
+from typing import Any, NoReturn
 
-import numpy as np
+from medssl.errors import Exit, MedsslError
+from medssl.ingest.journal import FATAL, Item, line
 
-from medssl.errors import MedsslError
-from medssl.ingest.jobs import Job, Made
-from medssl.store import VolumeRecord
-
-_FORK = multiprocessing.get_context("fork")
-_DONE = "done.json"
+POLL = 0.2
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one job may use.
+    """What one item may use.
 
     Attributes:
-        seconds: of wall time for a job.
+        seconds: of wall time.
         seconds_per_file: beside that, for each of its files.
         bytes: of memory, above what the program has already; 0 for any amount.
     """
@@ -58,128 +55,156 @@ class Limits:
         return cls(bytes=max(2**30, int(0.75 * total / workers)))
 
 
-def run_jobs(
-    jobs: Iterable[Job], scratch: Path, workers: int, limits: Limits
-) -> Iterator[tuple[Job, Iterator[Made]]]:
-    """Run jobs, those that ask for it in processes of their own.
-
-    Args:
-        jobs: in the order in which results are wanted.
-        scratch: a folder for what is on its way.
-        workers: how many processes run at once, at least one.
-        limits: of each.
-
-    Yields:
-        each job with what it makes, to be read before the next is asked for. Reading raises what
-        the job raises, and READER_FAILED where its process crashed or went beyond its limits.
-    """
-    waiting, running = iter(enumerate(jobs)), deque[_Running]()
-    try:
-        while True:
-            while len(running) < workers and (item := next(waiting, None)) is not None:
-                running.append(_Running(item[1], scratch / str(item[0]), limits))
-            if not running:
-                return
-            yield running[0].job, running[0].results()
-            running.popleft().end()
-    finally:
-        for one in running:
-            one.end()
+Work = Callable[[Any, Path], Any]
+"""What a child does with each item's payload and a folder for files: it returns plain data, such as
+JSON can hold."""
 
 
-class _Running:
-    """A job that may be on its way."""
+class Batch:
+    """Items that one child does, one after the other."""
 
-    def __init__(self, job: Job, folder: Path, limits: Limits) -> None:
-        self.job, self._folder = job, folder
-        self._process: Any = None
-        if job.isolated:
-            folder.mkdir(parents=True)
-            allowed = limits.seconds + limits.seconds_per_file * len(job.files)
-            self._until = time.monotonic() + allowed
-            self._process = _FORK.Process(target=_child, args=(job, folder, limits.bytes))
-            self._process.start()
+    def __init__(self, items: Sequence[Item], path: Path) -> None:
+        self.items, self.path, self.ended = items, path, False
+        self._child, self._end = 0, -1
+        self._size, self._since = 0, 0.0
 
-    def results(self) -> Iterator[Made]:
-        if self._process is None:
-            yield from self.job.make()
+    @property
+    def active(self) -> bool:
+        """Whether a child works on it."""
+        return self._child != 0
+
+    @property
+    def sentinel(self) -> int:
+        """A file descriptor that can be read when the child has ended."""
+        return self._end
+
+    def start(self, work: Work, limits: Limits) -> None:
+        """Fork a child for the items that have no line yet."""
+        done = self._lines()
+        if done == len(self.items):
+            self.ended = True
             return
-        self._process.join(max(0.0, self._until - time.monotonic()))
-        if self._process.is_alive():
-            raise MedsslError("READER_FAILED", "Reading took too long")
-        done = self._folder / _DONE
-        if not done.is_file():
-            code = self._process.exitcode
-            raise MedsslError("READER_FAILED", f"Reading crashed (exit code {code})")
-        answer = json.loads(done.read_text(encoding="utf-8"))
-        for number in range(answer["made"]):
-            yield _load(self._folder / str(number))
-        if answer["error"]:
-            raise MedsslError(*answer["error"])
+        self._work, self._size, self._since = work, self._bytes(), time.monotonic()
+        parent, (self._end, alive) = os.getpid(), os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            _do(work, self.items[done:], self.path, limits.bytes, parent)
+        os.close(alive)  # the child alone holds it now, and it closes when that ends
 
-    def end(self) -> None:
-        """Stop it if it still runs, and remove what it left."""
-        if self._process is not None:
-            if self._process.is_alive():
-                self._process.kill()
-            self._process.join()
-            shutil.rmtree(self._folder, ignore_errors=True)
+    def look(self, limits: Limits) -> None:
+        """See whether the child has ended, or must be ended."""
+        ending = bool(select([self._end], [], [], 0)[0])
+        child, status = os.waitpid(self._child, 0 if ending else os.WNOHANG)
+        if not child:
+            if (size := self._bytes()) != self._size:
+                self._size, self._since = size, time.monotonic()
+            item = self.items[min(self._lines(), len(self.items) - 1)]
+            allowed = limits.seconds + limits.seconds_per_file * item.files
+            if time.monotonic() - self._since <= allowed:
+                return
+            self.stop()
+            if self._bytes() == self._size:  # else it ended just now
+                self._fail("Reading took too long")
+        else:
+            self._forget()
+            code = os.waitstatus_to_exitcode(status)
+            if code != 0:
+                self._fail(f"Reading crashed (exit code {code})")
+            else:
+                self.ended = True
+        if not self.ended:
+            self.start(self._work, limits)
+
+    def stop(self) -> None:
+        """End the child, if there is one."""
+        if self._child:
+            os.kill(self._child, signal.SIGKILL)
+            os.waitpid(self._child, 0)
+            self._forget()
+
+    def _forget(self) -> None:
+        os.close(self._end)
+        self._child, self._end = 0, -1
+
+    def _fail(self, why: str) -> None:
+        """Write the line of the item that the child could not end."""
+        lines = self.path.read_bytes() if self.path.exists() else b""
+        whole = lines[: lines.rfind(b"\n") + 1]
+        done = whole.count(b"\n")
+        if done < len(self.items):
+            whole += line(self.items[done].key, None, ("READER_FAILED", why))
+            self.path.write_bytes(whole)
+
+    def _bytes(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def _lines(self) -> int:
+        return self.path.read_bytes().count(b"\n") if self.path.exists() else 0
 
 
-def _child(job: Job, folder: Path, memory: int) -> None:
+def do_batch(work: Work, items: Sequence[Item], path: Path, limits: Limits) -> None:
+    """Do a batch on this machine, wherever that is."""
+    batch = Batch(items, path)
+    batch.start(work, limits)
+    try:
+        while not batch.ended:
+            select([batch.sentinel], [], [], POLL)
+            batch.look(limits)
+    finally:
+        batch.stop()
+
+
+def _do(work: Work, items: Iterable[Item], path: Path, memory: int, parent: int) -> NoReturn:
+    """What a child does. Nothing it raises may reach the code that the parent goes on with."""
+    try:
+        _do_all(work, items, path, memory, parent)
+    finally:
+        os._exit(1)  # nothing of the parent's is to be closed or flushed twice
+
+
+def _do_all(work: Work, items: Iterable[Item], path: Path, memory: int, parent: int) -> NoReturn:
+    _die_with(parent)
     # Decoders write to the terminal what they please, and it could be a patient's.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     if memory:
         resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + memory,) * 2)
-    made, error = 0, None
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for item in items:
+        value, error = caught(partial(work, item.payload, path.parent))
+        if error is not None and error.exit_code is not Exit.SOME_REJECTED:
+            os.write(handle, line(FATAL, None, error))
+            break
+        os.write(handle, line(item.key, value, error))
+    os._exit(0)
+
+
+def caught(work: Callable[[], Any]) -> tuple[Any, MedsslError | None]:
+    """What work returns, or the error it ends with, whatever it raises; no text of others'."""
     try:
-        for item in job.make():
-            _save(folder / str(made), item)
-            made += 1
+        return work(), None
     except MedsslError as raised:
-        error = (raised.code, raised.what)
+        return None, raised
     except MemoryError:
-        error = ("READER_FAILED", "It does not fit in memory")
+        return None, MedsslError("READER_FAILED", "It does not fit in memory")
     except OSError as raised:
-        full = raised.errno in (errno.ENOSPC, errno.EDQUOT)
-        text = f"Reading: {type(raised).__name__}"
-        error = ("DISK_FULL", "The disk is full") if full else ("FILE_UNREADABLE", text)
+        if raised.errno in (errno.ENOSPC, errno.EDQUOT):
+            return None, MedsslError("DISK_FULL", "The disk is full")
+        return None, MedsslError("FILE_UNREADABLE", f"Reading: {type(raised).__name__}")
     except Exception as raised:
-        error = ("READER_FAILED", f"Reading ended with {type(raised).__name__}")
-    (folder / _DONE).write_text(json.dumps({"made": made, "error": error}), encoding="utf-8")
-    os._exit(0)  # nothing of the parent's is to be closed or flushed twice
+        return None, MedsslError("READER_FAILED", f"Reading ended with {type(raised).__name__}")
+
+
+def _die_with(parent: int) -> None:
+    """A child whose parent was killed must not write beside the one that resumes its work."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _data_bytes() -> int:
     """What this process has of the memory that RLIMIT_DATA counts."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmData:"):
-            return int(line.split()[1]) * 1024
+    for text in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if text.startswith("VmData:"):
+            return int(text.split()[1]) * 1024
     return 2**32
-
-
-def _save(folder: Path, made: Made) -> None:
-    folder.mkdir()
-    np.save(folder / "array.npy", made.array, allow_pickle=False)
-    if made.label is not None:
-        np.save(folder / "label.npy", made.label, allow_pickle=False)
-    rest = {
-        "record": asdict(made.record),
-        "affine": None if made.affine is None else made.affine.tolist(),
-        "content": made.content,
-        "pixel_spacing": made.pixel_spacing,
-    }
-    (folder / "made.json").write_text(json.dumps(rest), encoding="utf-8")
-
-
-def _load(folder: Path) -> Made:
-    rest = json.loads((folder / "made.json").read_text(encoding="utf-8"))
-    label, spacing, affine = folder / "label.npy", rest["pixel_spacing"], rest["affine"]
-    return Made(
-        record=VolumeRecord(**rest["record"]),
-        array=np.load(folder / "array.npy", allow_pickle=False),
-        affine=None if affine is None else np.array(affine),
-        content=rest["content"],
-        label=np.load(label, allow_pickle=False) if label.is_file() else None,
-        pixel_spacing=None if spacing is None else (spacing[0], spacing[1]),
-    )

@@ -1,17 +1,17 @@
-"""What ingest passes around: a job per volume (or per archive), and what it makes."""
+"""What ingest passes around: a job per volume (or per archive), and what is read for it."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from medssl.store import VolumeRecord
+from medssl.ingest.scan import Kind
+from medssl.ingest.tables import Row
+from medssl.ingest.volume import DicomVolume
+from medssl.store.records import LabelValue
 
 Array = npt.NDArray[Any]
 
@@ -26,49 +26,59 @@ class Rejection:
 
 
 @dataclass(frozen=True)
-class Made:
-    """One volume, ready to be written.
+class Picture:
+    """One volume or 2D image as it was read.
 
     Attributes:
-        record: its pseudonyms and labels.
         array: (channel, x, y, z) with ``affine``, or (channel, row, column) without.
         affine: 4x4, voxel to RAS mm; None for 2D.
-        content: what is the same for the same image under another name.
         label: label map on the same grid, channel first, or None.
         pixel_spacing: of a 2D image, mm between rows and between columns; None where unknown.
+        key: what it is known by where its voxels alone must not tell, as in an archive whose
+            images may repeat.
+        split: "train", "validation", "test" or "", where its own file says.
+        labels: of the whole image, where its own file says.
+        part: what tells it from the others of its file, such as "time=3/151"; empty for the only
+            one.
+        whole: the same for all images of one file, and for those of its copies; empty for the
+            only one.
     """
 
-    record: VolumeRecord
     array: Array
     affine: Array | None
-    content: str
     label: Array | None = None
     pixel_spacing: tuple[float, float] | None = None
+    key: str = ""
+    split: str = ""
+    labels: dict[str, LabelValue] = field(default_factory=dict)
+    part: str = ""
+    whole: str = ""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image or label map: its kind, and its file with that of its voxels, if another."""
+
+    kind: Kind
+    files: list[Path]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Work on some files that belong together.
+    """Work on some files that belong together. Plain data: another process reads them.
 
     Attributes:
-        files: what the volume is made of.
+        kind: of the files.
+        files: what the volumes are made of.
         duplicates: files that say the same again.
-        make: reads them; raises MedsslError for what it refuses.
-        isolated: read in a process of its own.
+        row: what the tables say of it.
+        volumes: of a DICOM series.
+        label: the label map of an image; its files are the last of ``files``.
     """
 
+    kind: Kind
     files: list[Path]
-    make: Callable[[], Iterable[Made]]
     duplicates: list[Path] = field(default_factory=list)
-    isolated: bool = False
-
-
-def content_hash(array: Array, affine: Array | None) -> str:
-    """SHA-256 over values, shape and affine; the same for the same values in any dtype."""
-    digest = hashlib.sha256(str(array.shape).encode())
-    whole = np.issubdtype(array.dtype, np.integer) or np.array_equal(array, np.rint(array))
-    digest.update(np.asarray(array, dtype="<i8" if whole else "<f8").tobytes())
-    if affine is not None:
-        # Affines are known to float32 in NIfTI; rounded so that the same place hashes the same.
-        digest.update(np.asarray(np.round(affine, 3) + 0.0, dtype="<f8").tobytes())
-    return digest.hexdigest()
+    row: Row = field(default_factory=Row)
+    volumes: tuple[DicomVolume, ...] = ()
+    label: ImageFile | None = None

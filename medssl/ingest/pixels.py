@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,21 +54,85 @@ class SliceReader:
         row, column = header.tile
         rows, columns = header.pose.shape
         tile = self._pictures[header.frame, row : row + rows, column : column + columns]
-        stored = _true_values(tile, header.bits_stored, header.signed)
-        if header.inverted:
-            low, high = _range(header.bits_stored, header.signed)
-            stored = (low + high - stored.astype(np.int64)).astype(stored.dtype)
-        slope, intercept = header.slope, header.intercept
-        if slope == 1 and intercept == 0:
-            return stored
-        if float(slope).is_integer() and float(intercept).is_integer():
-            small = header.bits_stored <= 16 and abs(slope) < 2**14 and abs(intercept) < 2**30
-            return stored.astype(np.int32 if small else np.int64) * int(slope) + int(intercept)
-        return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+        return _rescaled(tile, header)
+
+
+def read_plain(headers: Sequence[SliceHeader]) -> Array | None:
+    """All slices of a stack at once, where each is a file of plain pixels like the others.
+
+    Returns:
+        (slice, row, column) as :meth:`SliceReader.read` gives them, or None where anything is not
+        so: then slice by slice tells what.
+
+    Raises:
+        MedsslError: PIXEL_FORMAT_UNSUPPORTED.
+    """
+    first = headers[0]
+    kinds = {
+        (h.kind, h.frames, h.tile, h.picture, h.bits_stored, h.signed, h.slope, h.intercept)
+        for h in headers
+    }
+    if len(kinds) > 1 or first.kind != "classic" or first.raw is None or first.inverted:
+        return None
+    allocated = first.raw[2]
+    wanted = (math.prod(first.picture) * allocated // 8, allocated)
+    if any(header.raw is None or header.raw[1:] != wanted for header in headers):
+        return None
+    stack = np.empty((len(headers), *first.picture), _kind_of(allocated, first.signed))
+    for header, picture in zip(headers, stack, strict=True):
+        if header.raw is None or not _filled(header.path, header.raw[0], picture):
+            return None
+    if _dirty(stack, first, allocated):
+        return None
+    return _rescaled(stack, first)
+
+
+def _filled(path: Path, offset: int, picture: Array) -> bool:
+    """Read a picture's bytes from a place in a file; whether they were all there."""
+    left = picture.reshape(-1).view(np.uint8).data
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while left and (count := os.preadv(handle, [left], offset)):
+            left, offset = left[count:], offset + count
+    finally:
+        os.close(handle)
+    return not left
+
+
+def _rescaled(stored: Array, header: SliceHeader) -> Array:
+    """Stored values of a slice, or of slices that share its header, as what they stand for."""
+    stored = _true_values(stored, header.bits_stored, header.signed)
+    if header.inverted:
+        low, high = _range(header.bits_stored, header.signed)
+        stored = (low + high - stored.astype(np.int64)).astype(stored.dtype)
+    slope, intercept = header.slope, header.intercept
+    if slope == 1 and intercept == 0:
+        return stored
+    if float(slope).is_integer() and float(intercept).is_integer():
+        small = header.bits_stored <= 16 and abs(slope) < 2**14 and abs(intercept) < 2**30
+        return stored.astype(np.int32 if small else np.int64) * int(slope) + int(intercept)
+    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+
+
+def _kind_of(allocated: int, signed: bool) -> np.dtype[Any]:
+    return np.dtype(f"<{'i' if signed else 'u'}{allocated // 8}")
+
+
+def _plain(header: SliceHeader, offset: int, length: int, allocated: int) -> Array:
+    """The pictures of a file with plain pixels: (frame, row, column)."""
+    _need_length(header, allocated, length)
+    pictures = np.empty((header.frames, *header.picture), _kind_of(allocated, header.signed))
+    if not _filled(header.path, offset, pictures):
+        raise MedsslError("FILE_TRUNCATED", "The file is shorter than when its header was read")
+    if _dirty(pictures, header, allocated):
+        raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", "There is something above the stored bits")
+    return pictures
 
 
 def _decode(header: SliceHeader) -> Array:
     """All pictures of the slice's file: (frame, row, column)."""
+    if header.raw is not None:
+        return _plain(header, *header.raw)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they can quote values
         data, stored = _open(header.path)
@@ -75,8 +141,14 @@ def _decode(header: SliceHeader) -> Array:
             _need_decoder(syntax)
             _need_plausible_size(data, header, len(stored))
         else:
-            _need_length(data, header, len(stored))
-            _need_clean_high_bits(data, header, syntax.is_little_endian)
+            allocated = int(data.BitsAllocated)
+            _need_length(header, allocated, len(stored))
+            order = "<" if syntax.is_little_endian else ">"
+            count = header.frames * math.prod(header.picture)
+            raw = np.frombuffer(data.PixelData, f"{order}u{allocated // 8}", count=count)
+            if _dirty(raw, header, allocated):
+                text = "There is something above the stored bits"
+                raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", text)
         try:
             array = np.asarray(data.pixel_array)
         except (KeyboardInterrupt, SystemExit):
@@ -137,31 +209,30 @@ def _need_plausible_size(data: pydicom.Dataset, header: SliceHeader, length: int
         raise MedsslError("PIXELS_TOO_LARGE", f"{decoded} bytes of pixels from {length}")
 
 
-def _need_length(data: pydicom.Dataset, header: SliceHeader, length: int) -> None:
+def _need_length(header: SliceHeader, allocated: int, length: int) -> None:
     """Uncompressed pixels are exactly as long as the header says, even-padded."""
-    expected = header.frames * math.prod(header.picture) * (int(data.BitsAllocated) // 8)
+    expected = header.frames * math.prod(header.picture) * (allocated // 8)
     if length < expected:
         raise MedsslError("FILE_TRUNCATED", f"{length} of {expected} bytes of pixels are there")
     if length > expected + expected % 2:
         raise MedsslError("DECODE_FAILED", f"{length} bytes of pixels where {expected} belong")
 
 
-def _need_clean_high_bits(data: pydicom.Dataset, header: SliceHeader, little: bool) -> None:
-    """Refuse pixels with something above Bits Stored (an overlay, or a wrong tag).
+def _dirty(stored: Array, header: SliceHeader, allocated: int) -> bool:
+    """Whether there is something above Bits Stored (an overlay, or a wrong tag).
 
     DICOM PS3.5 section 8.1.1 gives those bits no meaning any more; empty bits and a copy of the
     sign are unmistakable, anything else could as well be a value wider than the header says.
     """
-    kind = np.dtype(f"{'<' if little else '>'}u{int(data.BitsAllocated) // 8}")
-    count = header.frames * math.prod(header.picture)
-    stored = np.frombuffer(data.PixelData, kind, count=count).astype(np.int64)
-    high = stored >> header.bits_stored
+    bits = header.bits_stored
+    if bits == allocated:
+        return False
+    words = stored.view(stored.dtype.str.replace("i", "u"))
+    high = words >> bits
     if not high.any():
-        return
-    sign = (stored >> (header.bits_stored - 1)) & 1
-    ones = (1 << (8 * kind.itemsize - header.bits_stored)) - 1
-    if not header.signed or not np.array_equal(high, sign * ones):
-        raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", "There is something above the stored bits")
+        return False
+    ones = (1 << (allocated - bits)) - 1
+    return not header.signed or not np.array_equal(high, ((words >> (bits - 1)) & 1) * ones)
 
 
 def _range(bits: int, signed: bool) -> tuple[int, int]:

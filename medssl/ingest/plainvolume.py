@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import MedsslError
-from medssl.ingest.nifti import check_affine
 
 Array = npt.NDArray[Any]
 
@@ -123,6 +122,8 @@ def read_voxels(header: VolumeHeader, path: Path) -> tuple[Array, Array | None]:
         MedsslError: FILE_TRUNCATED, FILE_UNREADABLE (more voxels than stated), VOXELS_INVALID,
             AFFINE_INVALID.
     """
+    from medssl.ingest.nifti import check_affine
+
     check_affine(header.affine)
     expected = math.prod(header.shape) * header.dtype.itemsize
     with path.open("rb") as stream:

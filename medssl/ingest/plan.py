@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from medssl.errors import MedsslError
-from medssl.ingest.dicom import DicomVolume, find_volumes
-from medssl.ingest.formats import IMAGE_KINDS, PICTURES, read_images, read_label, source_of
-from medssl.ingest.images import SPLIT_FOLDERS, read_medmnist
-from medssl.ingest.jobs import Job, Made, Rejection, content_hash
-from medssl.ingest.nifti import same_grid
-from medssl.ingest.pixels import SliceReader
+from medssl.ingest.dicom import DicomVolume, group_slices
+from medssl.ingest.headers import Refused, SliceHeader
+from medssl.ingest.images import SPLIT_FOLDERS
+from medssl.ingest.jobs import ImageFile, Job, Rejection
 from medssl.ingest.pseudonym import Pseudonymizer
-from medssl.ingest.scan import Found, Kind
+from medssl.ingest.scan import IMAGE_KINDS, PICTURES, Found, Kind
 from medssl.ingest.tables import Row, Tables
-from medssl.store import VolumeRecord
-from medssl.store.arrays import file_hash
 from medssl.store.records import LabelValue
-
-Array = npt.NDArray[Any]
 
 LABEL_FOLDERS = {"images": "labels", "imagesTr": "labelsTr"}
 
@@ -51,41 +40,73 @@ class Context:
     data: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """A file that is an image: its kind, and its path with that of its data file, if any."""
+def plan(
+    found: Sequence[Found],
+    slices: Mapping[Path, list[SliceHeader] | Refused],
+    context: Context,
+    same: Callable[[SliceHeader, SliceHeader], bool] | None = None,
+) -> tuple[list[Job], list[Rejection]]:
+    """Group files into jobs; what can be refused from names and headers alone is refused.
 
-    kind: Kind
-    files: list[Path]
-
-
-def plan(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
-    """Group files into jobs; what can be refused from names and headers alone is refused."""
-    jobs, rejections = _dicom(found, context)
+    Args:
+        found: every file.
+        slices: of the DICOM files among them.
+        context: what else is known.
+        same: see :func:`medssl.ingest.dicom.group_slices`.
+    """
+    jobs, rejections = _dicom(found, slices, context, same)
     image_jobs, image_rejections = _images(found, context)
     jobs += image_jobs
     rejections += image_rejections
-    for item in found:
-        if item.kind is Kind.NPZ:
-            jobs.append(Job([item.path], partial(_make_archive, item.path, context)))
+    jobs += [Job(Kind.NPZ, [item.path]) for item in found if item.kind is Kind.NPZ]
     return jobs, rejections
 
 
-def _dicom(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
+def _dicom(
+    found: Sequence[Found],
+    slices: Mapping[Path, list[SliceHeader] | Refused],
+    context: Context,
+    same: Callable[[SliceHeader, SliceHeader], bool] | None,
+) -> tuple[list[Job], list[Rejection]]:
     relative = {item.path: item.relative for item in found if item.kind is Kind.DICOM}
-    volumes, rejections = find_volumes(relative, single_slices=True, allow=context.allow)
+    volumes, rejections = group_slices(
+        [slices[path] for path in sorted(relative)],
+        single_slices=True,
+        allow=context.allow,
+        same=same,
+    )
     jobs = []
     for together in _sharing_files(volumes):
         files = _each_once(path for volume in together for path in volume.files)
         copies = _each_once(path for volume in together for path in volume.duplicates)
-        rows = [
-            row
-            for path in [*files, *copies]
-            if (row := _row(relative[path], context.tables)) is not None
-        ]
-        make = partial(_make_dicom, together, rows, context)
-        jobs.append(Job(files, make, copies, isolated=True))
+        try:
+            row = _row_of_series(together, [relative[path] for path in (*files, *copies)], context)
+        except MedsslError as error:
+            rejections.append(Rejection([*files, *copies], error.code, error.what))
+            continue
+        jobs.append(Job(Kind.DICOM, files, copies, row, tuple(together)))
     return jobs, rejections
+
+
+def _row_of_series(
+    volumes: Sequence[DicomVolume], relatives: Iterable[str], context: Context
+) -> Row:
+    """What the tables say of a series, whose files may each have a row.
+
+    Raises:
+        MedsslError: SUBJECT_UNKNOWN, DUPLICATE_CONFLICT.
+    """
+    if not volumes[0].patient_id:
+        raise MedsslError("SUBJECT_UNKNOWN", "The series has no Patient ID")
+    rows = [row for name in relatives if (row := _row(name, context.tables)) is not None]
+    labels: dict[str, LabelValue] = {}
+    for name, value in ((n, v) for row in rows for n, v in row.labels.items()):
+        if labels.setdefault(name, value) != value:
+            raise MedsslError("DUPLICATE_CONFLICT", "A table gives one series two labels")
+    splits = {row.split for row in rows} or {""}
+    if len(splits) > 1:
+        raise MedsslError("DUPLICATE_CONFLICT", "A table puts one series in two splits")
+    return Row(split=splits.pop(), labels=labels)
 
 
 def _sharing_files(volumes: Sequence[DicomVolume]) -> list[list[DicomVolume]]:
@@ -109,40 +130,6 @@ def _each_once(paths: Iterable[Path]) -> list[Path]:
 def _row(relative: str, tables: Tables) -> Row | None:
     dataset = tables.of(relative)
     return None if dataset is None else dataset.rows.get(relative)
-
-
-def _make_dicom(
-    volumes: Sequence[DicomVolume], rows: Sequence[Row], context: Context
-) -> Iterator[Made]:
-    if not volumes[0].patient_id:
-        raise MedsslError("SUBJECT_UNKNOWN", "The series has no Patient ID")
-    labels: dict[str, LabelValue] = {}
-    splits = {row.split for row in rows} or {""}
-    for name, value in ((n, v) for row in rows for n, v in row.labels.items()):
-        if labels.setdefault(name, value) != value:
-            raise MedsslError("DUPLICATE_CONFLICT", "A table gives one series two labels")
-    if len(splits) > 1:
-        raise MedsslError("DUPLICATE_CONFLICT", "A table puts one series in two splits")
-    split, names, reader = splits.pop(), context.names, SliceReader()
-    for volume in volumes:
-        array = volume.decode(reader)
-        # Two times of one series may hold the same voxels and are still two volumes.
-        key = f"{volume.series_uid} {volume.part}" if volume.part else volume.series_uid
-        record = VolumeRecord(
-            volume_id=names.volume(key),
-            subject_id=names.subject(volume.patient_id),
-            study_id=names.study(volume.study_uid),
-            series_id=names.series(volume.series_uid),
-            modality=volume.modality,
-            split=split,
-            labels=labels,
-            defects=volume.defects,
-            source="dicom",
-            part=volume.part,
-        )
-        content = content_hash(array, volume.affine) + volume.part
-        spacing = volume.pixel_spacing if volume.dims == 2 else None
-        yield Made(record, array, volume.affine, content, pixel_spacing=spacing)
 
 
 def _images(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
@@ -170,14 +157,11 @@ def _images(found: Sequence[Found], context: Context) -> tuple[list[Job], list[R
         except MedsslError as error:
             rejections.append(Rejection(both, error.code, error.what))
             continue
-        make = partial(_make_image, image, label, row, context)
-        # A process for each small file costs more than reading it: kept for the one decoder here
-        # (libtiff) that takes the most apart.
-        jobs.append(Job(both, make, isolated=image.kind is Kind.TIFF))
+        jobs.append(Job(image.kind, both, row=row, label=label))
     return jobs, rejections
 
 
-def _pairs(files: Mapping[str, ImageFile], tables: Tables) -> dict[str, str]:
+def _pairs(files: Collection[str], tables: Tables) -> dict[str, str]:
     """Image to label map: as a table says, else by the folder layout."""
     pairs: dict[str, str] = {}
     for relative in files:
@@ -221,70 +205,3 @@ def _class_row(relative: str) -> Row:
         return Row()
     split = next((SPLIT_FOLDERS[f] for f in folders[:-1] if f in SPLIT_FOLDERS), "")
     return Row(split=split, labels={"class": folders[-1]})
-
-
-def _make_image(
-    file: ImageFile, label_file: ImageFile | None, row: Row, context: Context
-) -> Iterator[Made]:
-    label: tuple[Array, Array | None] | None = None
-    if label_file is not None:
-        try:
-            label = read_label(label_file.kind, label_file.files)
-        except MedsslError as error:
-            raise MedsslError(error.code, f"Its label map: {error.what}") from None
-    names = context.names
-    for image in read_images(file.kind, file.files, row.channels):
-        if label is not None:
-            _check_label(image.array, image.affine, *label)
-        content = content_hash(image.array, image.affine)
-        # Two volumes of one file may hold the same voxels and are still two volumes.
-        content = f"{content} {image.whole} {image.part}" if image.part else content
-        whole = image.whole or content
-        # Without a table each file is its own subject; by content, so that a copy is the same one.
-        subject = row.subject if row.subject is not None else f"image:{whole}"
-        record = VolumeRecord(
-            volume_id=names.volume(content),
-            subject_id=names.subject(subject),
-            study_id=names.study(row.study or whole),
-            series_id=names.series(whole),
-            modality=row.modality or context.modality,
-            split=row.split,
-            labels=row.labels,
-            source=source_of(file.kind),
-            part=image.part,
-        )
-        yield Made(record, image.array, image.affine, content, label and label[0])
-
-
-def _check_label(array: Array, affine: Array | None, label: Array, other: Array | None) -> None:
-    if label.shape[1:] != array.shape[1:]:
-        raise MedsslError("LABEL_GRID_MISMATCH", "The label map has another shape")
-    if affine is not None and (other is None or not same_grid(affine, other, array.shape[1:])):
-        raise MedsslError("LABEL_GRID_MISMATCH", "The label map lies elsewhere than the image")
-    values = np.asarray(label, dtype=np.float64)
-    if not np.array_equal(values, np.rint(values)) or values.min() < 0 or values.max() > 65535:
-        raise MedsslError("LABEL_INVALID", "Label values are whole and 0 to 65535")
-
-
-def _make_archive(path: Path, context: Context) -> Iterator[Made]:
-    """Every image of a MedMNIST archive, each its own subject. 3D arrays get 1 mm voxels and the
-    defect AFFINE_INVALID, for the archive states no geometry."""
-    digest = file_hash(path)
-    names = context.names
-    for part in read_medmnist(path):
-        volumes = part.images.ndim == 5
-        for index, (array, labels) in enumerate(zip(part.images, part.labels, strict=True)):
-            key = f"{digest}:{part.split}:{index}"
-            record = VolumeRecord(
-                volume_id=names.volume(key),
-                subject_id=names.subject(f"image:{key}"),
-                study_id=names.study(key),
-                series_id=names.series(key),
-                modality=context.modality,
-                split=part.split,
-                labels=labels,
-                defects=["AFFINE_INVALID"] if volumes else [],
-                source="npz",
-            )
-            # Images of one archive may repeat; the key tells a second copy of the archive.
-            yield Made(record, array, np.eye(4) if volumes else None, key)

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from functools import cache, partial
 from pathlib import Path
 
 from medssl.errors import MedsslError
@@ -38,6 +39,7 @@ class Pseudonymizer:
         if len(key) != KEY_BYTES:
             raise MedsslError("KEY_INVALID", f"A site key is {KEY_BYTES} bytes")
         self._key = key
+        self._folder = cache(partial(self._hash, "path"))
 
     def _hash(self, domain: str, text: str, length: int = _LENGTH) -> str:
         message = f"{domain}\0{text}".encode("utf-8", "surrogateescape")
@@ -63,7 +65,7 @@ class Pseudonymizer:
         """A relative path with ``/``, each folder and file name replaced, plain endings kept."""
         *folders, name = relative.split("/")
         ending = next((e for e in _ENDINGS if name.lower().endswith(e)), "")
-        hidden = ["d-" + self._hash("path", folder) for folder in folders]
+        hidden = ["d-" + self._folder(folder) for folder in folders]
         return "/".join([*hidden, "f-" + self._hash("path", name) + ending])
 
 

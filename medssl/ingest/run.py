@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Iterator, Mapping
-from hashlib import sha256
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import numpy as np
-
-from medssl.errors import CODES, Exit, MedsslError
+from medssl.cluster import Cluster
+from medssl.errors import CODES, MedsslError
 from medssl.ingest.account import Account, IngestSummary
+from medssl.ingest.bids import DESCRIPTION
 from medssl.ingest.dicom import ALLOWABLE
-from medssl.ingest.inputs import Inputs, gather, mark_unplanned, notes_on
-from medssl.ingest.isolate import Limits, run_jobs
-from medssl.ingest.jobs import Job, Made
+from medssl.ingest.earlier import Earlier, series_of
+from medssl.ingest.inputs import gather, mark_unplanned, notes_on
+from medssl.ingest.isolate import Limits
+from medssl.ingest.load import Loader
+from medssl.ingest.make import item_of, make, same_in_a_process
 from medssl.ingest.plan import Context, plan
+from medssl.ingest.pool import Pool, run_items
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
+from medssl.ingest.scan import Found, Kind, Listed, walk
+from medssl.ingest.survey import Survey, survey
+from medssl.ingest.tables import TABLE_NAMES
+from medssl.ingest.unfinished import Unfinished
 from medssl.progress import track
 from medssl.store import Outcome, StoreInfo, StoreWriter
 
@@ -36,12 +43,15 @@ def ingest(
     class_folders: bool = False,
     allow: Collection[str] = (),
     workers: int = 1,
+    add: bool = False,
+    scheduler: str | None = None,
 ) -> IngestSummary:
-    """Read everything below a folder into a new store; what is not certain is refused.
+    """Read everything below a folder into a store; what is not certain is refused.
 
     Every file found gets one ledger row. A file or series that cannot be used never stops the
     others. The store appears whole at the end or not at all. Beside it, ``<STORE>.private`` keeps
-    the site key and the ledger with the real paths.
+    the site key and the ledger with the real paths. An ingest that was interrupted goes on where it
+    was when it is started again with the same options.
 
     Args:
         in_path: a folder, or one file.
@@ -52,64 +62,134 @@ def ingest(
         class_folders: take the folder of a picture without a table for its class.
         allow: codes of defects to accept (:data:`medssl.ingest.dicom.ALLOWABLE`); the manifest
             keeps them for each volume that has one.
-        workers: how many series are read at once, each in a process of its own with limits on
-            time and memory; the store does not depend on it.
+        workers: how many processes read at once, with limits on time and memory; the store does
+            not depend on it.
+        add: add to the store where there is one. Files that it has accounted for, and that have not
+            changed since, are not read again, but for those that were refused and whose series has
+            new files. A volume of the store is never changed or replaced.
+        scheduler: address of a Dask scheduler whose workers read instead of this machine; they
+            must see the same paths.
 
     Raises:
         MedsslError: CODE_NOT_ALLOWABLE, INPUT_MISSING, STORE_EXISTS, STORE_INSIDE_INPUT,
-            KEY_INVALID, TABLE_INVALID (tables that contradict each other), DISK_FULL.
+            KEY_INVALID, TABLE_INVALID (tables that contradict each other), INGEST_RUNNING,
+            PRIVATE_MISSING, SCHEDULER_UNAVAILABLE, DISK_FULL.
     """
     in_path, store_path = Path(in_path), Path(store_path)
     _check_allow(allow)
-    _check_places(in_path, store_path)
+    _check_places(in_path, store_path, add)
     private = store_path.with_name(store_path.name + PRIVATE_SUFFIX)
     names = Pseudonymizer(load_key(key_file or private / KEY_NAME))
-    store_path.parent.mkdir(parents=True, exist_ok=True)
-    # Members of archives, and what is on its way to the store; readable by its owner alone.
-    with TemporaryDirectory(prefix=".medssl-", dir=store_path.parent) as scratch:
-        inputs = gather(in_path, Path(scratch) / "archives")
-        context = Context(names, inputs.tables, modality, class_folders, allow, inputs.data)
-        return _ingest(inputs, context, store_path, label_names, Path(scratch), workers)
-
-
-def _ingest(
-    inputs: Inputs,
-    context: Context,
-    store_path: Path,
-    label_names: Mapping[int, str] | None,
-    scratch: Path,
-    workers: int,
-) -> IngestSummary:
-    stated = dict(label_names) if label_names is not None else inputs.tables.label_names()
-    private = store_path.with_name(store_path.name + PRIVATE_SUFFIX)
-    found, account = inputs.found, Account(inputs.found, context.names)
-    mark_unplanned(inputs, account)
-    jobs, rejections = plan(found, context)
-    for rejection in rejections:
-        outcome = Outcome.IGNORED if rejection.code == "NOT_AN_IMAGE" else Outcome.REJECTED
-        account.mark(rejection.files, outcome, rejection.code, rejection.detail)
-    with StoreWriter(store_path, StoreInfo(made_by=_made_by(context.modality))) as writer:
-        loader, limits = _Loader(writer, account), Limits.of_this_machine(workers)
-        made = run_jobs(jobs, scratch, workers, limits)
-        for job, results in track(made, "Ingest", total=len(jobs)):
-            loader.run(job, results)
-        account.write_private(private)
-        if loader.volumes:
-            writer.set_label_names(_all_label_names(loader.label_values, stated))
-            writer.finish(account.rows, len(found))
-        else:
-            writer.abort()
+    made_by = _made_by(modality)
+    options = {
+        "made_by": made_by,
+        "root": names.path(str(in_path.resolve())),
+        "class_folders": class_folders,
+        "allow": sorted(allow),
+        "add": add and store_path.exists(),
+    }
+    with Unfinished(store_path, options) as work, ExitStack() as stack:
+        pool = _pool(workers, scheduler, stack)
+        earlier = None
+        if options["add"]:
+            earlier = Earlier.read(store_path, work.base, private, names)
+        listed = walk(in_path)
+        seen = _survey(listed, work, earlier, names, allow, pool)
+        look = partial(survey, folder=work.headers, allow=allow, pool=pool)
+        inputs = gather(seen, _unread(listed, seen), look, work.archives)
+        seen, tables = inputs.seen, inputs.tables
+        stated = dict(label_names) if label_names is not None else tables.label_names()
+        context = Context(names, tables, modality, class_folders, allow, inputs.data)
+        account = Account(seen.found, names, earlier.batch if earlier else 1)
+        mark_unplanned(inputs, account)
+        loader = _load(store_path, made_by, work, earlier, seen, context, account, pool)
+        details = {
+            path: (item.size, item.modified, series_of(seen.slices[path], names)
+                   if path in seen.slices else "")
+            for path, item in seen.listed.items()
+        }  # fmt: skip
+        account.write_private(private, details)
+        if loader.added or (earlier and account.rows):
+            loader.writer.set_label_names(_all_label_names(loader.label_values, stated, earlier))
+            loader.writer.finish(account.rows, len(seen.found))
+    resumed = ["Went on where an interrupted ingest had stopped."] if work.resumed else []
     unusable = [] if loader.volumes else ["Nothing could be used; no store was made."]
+    found = len(listed) + sum(inputs.members.values())
     return IngestSummary(
-        found=len(found),
+        found=found,
         volumes=loader.volumes,
         subjects=len(loader.subjects),
         counts=account.counts(),
-        notes=notes_on(inputs) + unusable,
+        notes=resumed + notes_on(inputs) + unusable,
         store=store_path if loader.volumes else None,
         private=private,
         incomplete=loader.incomplete or bool(inputs.missing),
+        known=found - len(seen.found),
+        added=loader.added,
     )
+
+
+def _pool(workers: int, scheduler: str | None, stack: ExitStack) -> Pool:
+    if scheduler is None:
+        return Pool(workers, Limits.of_this_machine(workers))
+    cluster = stack.enter_context(Cluster(scheduler))
+    return Pool(cluster.cores(), Limits.of_this_machine(workers), cluster)
+
+
+def _survey(
+    listed: Sequence[Listed],
+    work: Unfinished,
+    earlier: Earlier | None,
+    names: Pseudonymizer,
+    allow: Collection[str],
+    pool: Pool,
+) -> Survey:
+    """Look at every file, or at those that are new and those that may be whole with them."""
+    if earlier is None:
+        return survey(listed, work.headers, allow, pool)
+    seen = survey(earlier.new(listed), work.headers, allow, pool)
+    again = earlier.again(listed, seen.slices, names)
+    return seen.beside(survey(again, work.headers, allow, pool)) if again else seen
+
+
+def _unread(listed: Sequence[Listed], seen: Survey) -> list[Found]:
+    """The files that are not read again; their tables still speak for new ones."""
+    kinds = {True: Kind.TABLE, False: Kind.OTHER}
+    return [
+        Found(item.path, item.relative, kinds[item.path.name in (*TABLE_NAMES, DESCRIPTION)])
+        for item in listed
+        if item.path not in seen.listed
+    ]
+
+
+def _load(
+    store_path: Path,
+    made_by: dict[str, str],
+    work: Unfinished,
+    earlier: Earlier | None,
+    seen: Survey,
+    context: Context,
+    account: Account,
+    pool: Pool,
+) -> Loader:
+    """Plan jobs, run them, and take over what they make."""
+    same = partial(same_in_a_process, work.volumes / "same", pool)
+    jobs, rejections = plan(seen.found, seen.slices, context, same)
+    for rejection in rejections:
+        outcome = Outcome.IGNORED if rejection.code == "NOT_AN_IMAGE" else Outcome.REJECTED
+        account.mark(rejection.files, outcome, rejection.code, rejection.detail)
+    base, info = None, StoreInfo(made_by=made_by)
+    if earlier is not None:
+        base = earlier.store
+        added_by = [*base.info.added_by, {"batch": earlier.batch, **made_by}]
+        info = base.info.model_copy(update={"added_by": added_by})
+    writer = StoreWriter(store_path, info, work.store, base)
+    loader = Loader(writer, account, context, work.volumes, base.rows() if base else ())
+    items = [item_of(job, seen) for job in jobs]
+    done = run_items(make, items, work.volumes, pool)
+    for item, answer in track(done, "Ingest", total=len(items)):
+        loader.run(item.payload[1], answer)
+    return loader
 
 
 def _check_allow(allow: Collection[str]) -> None:
@@ -123,15 +203,15 @@ def _check_allow(allow: Collection[str]) -> None:
             )
 
 
-def _check_places(in_path: Path, store_path: Path) -> None:
+def _check_places(in_path: Path, store_path: Path, add: bool) -> None:
     if not in_path.exists():
         raise MedsslError("INPUT_MISSING", "The input folder does not exist", where="IN")
-    if store_path.exists():
+    if store_path.exists() and not add:
         raise MedsslError(
             "STORE_EXISTS",
             "The store already exists",
             where="STORE",
-            fix="Give another name, or move the old store away.",
+            fix="Add to it with --add, give another name, or move it away.",
         )
     if store_path.resolve().is_relative_to(in_path.resolve()):
         raise MedsslError(
@@ -147,110 +227,21 @@ def _made_by(modality: str) -> dict[str, str]:
     return {"verb": "ingest", "modality": modality, "python": platform.python_version(), **packages}
 
 
-class _Loader:
-    """Runs jobs one after the other and keeps the account."""
+def _all_label_names(
+    values: set[int], stated: Mapping[int, str], earlier: Earlier | None
+) -> dict[int, str]:
+    """Names of the values that occur; a store keeps those it has.
 
-    def __init__(self, writer: StoreWriter, account: Account) -> None:
-        self._writer, self._account = writer, account
-        self._seen: dict[str, tuple[str, object]] = {}
-        self._ids: set[str] = set()
-        self.subjects: set[str] = set()
-        self.label_values: set[int] = set()
-        self.single_slices = 0
-        self.incomplete = False
-
-    @property
-    def volumes(self) -> int:
-        """How many volumes were written."""
-        return len(self._ids)
-
-    def run(self, job: Job, results: Iterator[Made]) -> None:
-        """Write what one job made; its rejections go to the account, the rest is raised."""
-        written: list[str] = []
-        errors: list[MedsslError] = []
-        first: str | None = None
-        try:
-            for made in results:
-                first = self._known(made)
-                if first is not None:
-                    break
-                try:
-                    self._write(made)
-                    written.append(made.record.volume_id)
-                except MedsslError as error:
-                    _only_rejection(error)
-                    errors.append(error)
-        except MedsslError as error:
-            _only_rejection(error)
-            errors.append(error)
-        except MemoryError:
-            errors.append(MedsslError("OUT_OF_MEMORY", "It does not fit in memory"))
-        except OSError as error:
-            errors.append(MedsslError("FILE_UNREADABLE", f"Reading: {type(error).__name__}"))
-        self._mark(job, written, errors, first)
-
-    def _known(self, made: Made) -> str | None:
-        """The volume that already holds this image, or None.
-
-        Raises:
-            MedsslError: DUPLICATE_CONFLICT where it was there for another subject, split or label.
-        """
-        if made.content in self._seen:
-            volume_id, meaning = self._seen[made.content]
-            if meaning != _meaning(made):
-                raise MedsslError(
-                    "DUPLICATE_CONFLICT", "The same voxels are there for another subject or label"
-                )
-            return volume_id
-        if made.record.volume_id in self._ids:
-            raise MedsslError("DUPLICATE_CONFLICT", "Another volume has the same pseudonym")
-        return None
-
-    def _write(self, made: Made) -> None:
-        self._writer.add_volume(
-            made.record, made.array, made.affine, made.label, made.pixel_spacing
-        )
-        self._ids.add(made.record.volume_id)
-        self._seen[made.content] = (made.record.volume_id, _meaning(made))
-        self.single_slices += made.affine is None and made.record.source == "dicom"
-        self.subjects.add(made.record.subject_id)
-        if made.label is not None:
-            self.label_values.update(int(v) for v in np.unique(made.label))
-
-    def _mark(
-        self, job: Job, written: list[str], errors: list[MedsslError], first: str | None
-    ) -> None:
-        mark = self._account.mark
-        if first is not None:
-            text = "the same voxels in another file"
-            mark([*job.files, *job.duplicates], Outcome.DUPLICATE, "DUPLICATE", text, first)
-        elif not written:
-            error = errors[0] if errors else MedsslError("VOLUME_EMPTY", "No image in the file")
-            mark([*job.files, *job.duplicates], Outcome.REJECTED, error.code, error.what)
-        else:
-            volume_id = written[0] if len(written) == 1 else ""
-            detail = f"{len(written)} images" if len(written) > 1 else ""
-            if errors:
-                self.incomplete = True
-                detail += f"; {len(errors)} refused: {errors[0].what}"
-            mark(job.files, Outcome.USED, errors[0].code if errors else "", detail, volume_id)
-            text = "the same image in another file"
-            mark(job.duplicates, Outcome.DUPLICATE, "DUPLICATE", text, volume_id)
-
-
-def _meaning(made: Made) -> tuple[object, ...]:
-    """What two files with the same voxels must agree on to be duplicates."""
-    record = made.record
-    label = None if made.label is None else made.label.astype(np.int64).tobytes()
-    digest = "" if label is None else sha256(label).hexdigest()
-    return record.subject_id, record.split, tuple(sorted(record.labels.items())), digest
-
-
-def _only_rejection(error: MedsslError) -> None:
-    """Let errors through that are not the input's fault: a full disk must stop the run."""
-    if error.exit_code is not Exit.SOME_REJECTED:
-        raise error
-
-
-def _all_label_names(values: set[int], stated: Mapping[int, str]) -> dict[int, str]:
-    return {value: stated.get(value, f"label {value}") for value in sorted(values - {0})}
+    Raises:
+        MedsslError: TABLE_INVALID where a name would change.
+    """
+    names = {} if earlier is None else dict(earlier.store.info.label_names)
+    for value in sorted(values - {0}):
+        name = stated.get(value, names.get(value, f"label {value}"))
+        if names.setdefault(value, name) != name:
+            raise MedsslError(
+                "TABLE_INVALID",
+                f"The store has another name for label {value}",
+                fix="State the store's name with --label-name, or make another store.",
+            )
+    return dict(sorted(names.items()))

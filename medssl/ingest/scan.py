@@ -23,7 +23,7 @@ _VRS = frozenset(
     b"AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN "
     b"UR US UT UV".split()
 )
-_IMAGE_SUFFIXES = (
+IMAGE_SUFFIXES = (
     ".dcm", ".dicom", ".ima", ".nii", ".nii.gz", ".png", ".npz", ".nrrd", ".nhdr", ".mha", ".mhd",
     ".jpg", ".jpeg", ".tif", ".tiff", ".zip", ".tar", ".tgz", ".tar.gz",
 )  # fmt: skip
@@ -75,6 +75,12 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
+PICTURES = (Kind.PNG, Kind.JPEG, Kind.TIFF)
+IMAGE_KINDS = (Kind.NIFTI, Kind.NIFTI_PAIR, Kind.NRRD, Kind.METAIMAGE, *PICTURES)
+"""Kinds of files that are an image each, or several of one subject."""
+ARCHIVES = (Kind.ZIP, Kind.TAR)
+
+
 @dataclass(frozen=True)
 class Found:
     """A file below IN.
@@ -93,6 +99,25 @@ class Found:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A file below IN that nobody has looked into yet.
+
+    Attributes:
+        path: where it is.
+        relative: its path relative to IN, with ``/``.
+        size: in bytes.
+        modified: when it was changed, nanoseconds.
+        link: why it is a link that is not followed, or "".
+    """
+
+    path: Path
+    relative: str
+    size: int = 0
+    modified: int = 0
+    link: str = ""
+
+
 def scan(root: Path) -> list[Found]:
     """List every file below ``root``, sorted by relative path, with its kind.
 
@@ -102,46 +127,60 @@ def scan(root: Path) -> list[Found]:
     Raises:
         MedsslError: INPUT_MISSING where ``root`` is not there.
     """
+    return [
+        Found(item.path, item.relative, Kind.LINK, item.link)
+        if item.link
+        else Found(item.path, item.relative, *sniff(item.path))
+        for item in walk(root)
+    ]
+
+
+def walk(root: Path) -> list[Listed]:
+    """List every file below ``root``, sorted by relative path, without opening any.
+
+    Raises:
+        MedsslError: INPUT_MISSING where ``root`` is not there.
+    """
     if not root.exists():
         raise MedsslError("INPUT_MISSING", "The input folder does not exist", where="IN")
     if root.is_file():
-        kind, note = sniff(root)
-        return [Found(root, root.name, kind, note)]
+        status = root.stat()
+        return [Listed(root, root.name, status.st_size, status.st_mtime_ns)]
     base = root.resolve()
-    found = [_describe(path, base) for path in _walk(base)]
-    return sorted(found, key=lambda item: item.relative)
+    return sorted(_below(str(base), "", base), key=lambda item: item.relative)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _below(folder: str, relative: str, base: Path) -> Iterator[Listed]:
     try:
         entries = list(os.scandir(folder))
     except OSError:
-        yield folder  # listed as broken: what it holds is not known
+        yield Listed(Path(folder), relative)  # what it holds is not known: it will be broken
         return
     for entry in entries:
+        name = f"{relative}/{entry.name}" if relative else entry.name
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path))
+            yield from _below(entry.path, name, base)
         else:
-            yield Path(entry.path)
+            yield _listed(entry, name, base)
 
 
-def _describe(path: Path, base: Path) -> Found:
-    relative = path.relative_to(base).as_posix()
-    if path.is_symlink():
+def _listed(entry: os.DirEntry[str], relative: str, base: Path) -> Listed:
+    path = Path(entry.path)
+    if entry.is_symlink():
         target = path.resolve()
         if not target.is_relative_to(base):
-            return Found(path, relative, Kind.LINK, "a link that leads out of the input")
+            return Listed(path, relative, link="a link that leads out of the input")
         if target.is_dir():
-            return Found(path, relative, Kind.LINK, "a link to a folder")
-    kind, note = sniff(path)
-    return Found(path, relative, kind, note)
+            return Listed(path, relative, link="a link to a folder")
+    try:
+        status = entry.stat()
+    except OSError:
+        return Listed(path, relative)
+    return Listed(path, relative, status.st_size, status.st_mtime_ns)
 
 
-def sniff(path: Path, name: str = "") -> tuple[Kind, str]:
-    """The kind of one file by its first bytes, and a note free of identifiers.
-
-    ``name`` is that of a file that lies under another, as the members of archives do.
-    """
+def sniff(path: Path) -> tuple[Kind, str]:
+    """The kind of one file by its first bytes, and a note free of identifiers."""
     if path.is_dir():
         return Kind.BROKEN, "a folder that cannot be opened"
     if not path.is_file():
@@ -152,12 +191,12 @@ def sniff(path: Path, name: str = "") -> tuple[Kind, str]:
     except OSError:
         return Kind.BROKEN, "cannot be opened"
     kind, note = _by_content(path, head)
-    name = (name or path.name).lower()
+    name = path.name.lower()
     if kind is not Kind.OTHER or note:
         return kind, note
     if name.endswith((".csv", ".json")):
         return Kind.TABLE, ""
-    if name.endswith(_IMAGE_SUFFIXES) or (not head and "." not in name):
+    if name.endswith(IMAGE_SUFFIXES) or (not head and "." not in name):
         return Kind.BROKEN, "empty" if not head else "not what its name says"
     return Kind.OTHER, "no image"
 

@@ -13,10 +13,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
 from medssl.errors import MedsslError
+from medssl.ingest.attributes import ATTRIBUTES
 from medssl.ingest.enhanced import enhanced_slices
 from medssl.ingest.headers import (
     ENHANCED,
-    MARKS,
     PROJECTION,
     Refused,
     SliceHeader,
@@ -24,46 +24,14 @@ from medssl.ingest.headers import (
     refuse_kind,
     refuse_pixels,
 )
+from medssl.ingest.lean import LeanHeader, read_lean
 from medssl.ingest.mosaic import MOSAIC_TAGS, is_mosaic, mosaic_slices
-from medssl.ingest.radiograph import SPACINGS, radiograph
+from medssl.ingest.radiograph import radiograph
 from medssl.ingest.stated import STATED_TAGS
-from medssl.ingest.tags import text
+from medssl.ingest.tags import required, text
 
-_KEYWORDS = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "StudyInstanceUID",
-    "PatientID",
-    "FrameOfReferenceUID",
-    "Modality",
-    "InstanceNumber",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PixelSpacing",
-    "ImageOrientationPatient",
-    "ImagePositionPatient",
-    "SliceThickness",
-    "SpacingBetweenSlices",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "RescaleType",
-    "ModalityLUTSequence",
-    "GantryDetectorTilt",
-    "DimensionIndexSequence",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-)
-_TAGS: list[Any] = [
-    Tag(key) for key in (*_KEYWORDS, *MARKS.values(), *STATED_TAGS, *SPACINGS, *MOSAIC_TAGS)
-]
+_PRIVATE = (*STATED_TAGS, *MOSAIC_TAGS)
+_TAGS: list[Any] = [Tag(tag) for tag in (*(tag for tag, _ in ATTRIBUTES.values()), *_PRIVATE)]
 
 
 def read_slices(path: Path, allow: Collection[str] = ()) -> list[SliceHeader] | Refused:
@@ -88,15 +56,26 @@ def read_slices(path: Path, allow: Collection[str] = ()) -> list[SliceHeader] | 
             if text(data, "SOPClassUID") in ENHANCED:
                 return enhanced_slices(path, data, allow, accepted)
             if text(data, "SOPClassUID") in PROJECTION:
-                return [radiograph(path, data, allow, accepted)]
-            one = replace(classic_slice(path, data), defects=accepted)
+                return [replace(radiograph(path, data, allow, accepted), raw=_raw(data))]
+            one = replace(classic_slice(path, data), defects=accepted, raw=_raw(data))
             return mosaic_slices(one, data) if is_mosaic(data) else [one]
     except MedsslError as error:
         return Refused(path, series_uid, error.code, error.what)
 
 
-def _open(path: Path) -> pydicom.Dataset:
+def _raw(data: pydicom.Dataset | LeanHeader) -> tuple[int, int, int] | None:
+    """First byte and number of bytes of plain pixels, and their bits allocated."""
+    if not isinstance(data, LeanHeader) or data.pixels is None:
+        return None
+    return *data.pixels, int(required(data, "BitsAllocated"))
+
+
+def _open(path: Path) -> Any:
+    """The header: a LeanHeader of a plain file, else pydicom's data set."""
     try:
+        lean = read_lean(path, _PRIVATE)
+        if lean is not None:
+            return lean
         return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)
     except (InvalidDicomError, OSError, EOFError) as error:
         raise MedsslError("FILE_UNREADABLE", f"Not readable: {type(error).__name__}") from None

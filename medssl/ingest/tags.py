@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 import pydicom
-from pydicom.multival import MultiValue
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 
 from medssl.errors import MedsslError
+from medssl.ingest.attributes import ATTRIBUTES
+from medssl.ingest.lean import LeanHeader
 
 Key = str | int
 """A keyword of the standard, or group * 65536 + element."""
 
 
 @cache
-def _tag(key: Key) -> BaseTag:
+def _tag(key: Key) -> int:
     """Looked up once: pydicom would translate a keyword at every use."""
-    return Tag(key)
+    return ATTRIBUTES[key][0] if key in ATTRIBUTES else Tag(key)
 
 
 def value(data: pydicom.Dataset, key: Key) -> Any:
@@ -27,6 +29,8 @@ def value(data: pydicom.Dataset, key: Key) -> Any:
     Raises:
         MedsslError: DICOM_TAG_INVALID where it cannot be read.
     """
+    if isinstance(data, LeanHeader):
+        return data.get(_tag(key))
     try:
         element = data.get(_tag(key))
         return None if element is None else element.value
@@ -52,7 +56,7 @@ def joined(data: pydicom.Dataset, key: Key) -> str:
     """The values as one text, "" where it is absent; equal texts mean equal values: numbers are
     rounded to a thousandth, for "30" and "30.0" are one echo time."""
     found = value(data, key)
-    several = isinstance(found, MultiValue | list | tuple)
+    several = isinstance(found, Iterable) and not isinstance(found, str | bytes)
     values = found if several else [] if found is None else [found]
     return "\\".join(_comparable(str(part).strip(" \0")) for part in values)
 

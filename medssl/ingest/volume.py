@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.ingest.headers import SliceHeader
-from medssl.ingest.pixels import SliceReader
+from medssl.ingest.pixels import SliceReader, read_plain
 
 Array = npt.NDArray[Any]
 
@@ -92,5 +92,8 @@ class DicomVolume:
         reader = reader or SliceReader()
         if self.affine is None:
             return reader.read(self.headers[0])[None]
+        plain = read_plain(self.headers)
+        if plain is not None:
+            return plain.transpose(2, 1, 0)[None]
         # Slice-wise types can differ (one slice may rescale by 1); numpy finds the common one.
         return np.stack([reader.read(header).T for header in self.headers], axis=-1)[None]

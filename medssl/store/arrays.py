@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,16 @@ def smallest_lossless(array: Array) -> Array:
 
 def write_array(path: Path, array: Array) -> str:
     """Write a C-ordered ``.npy`` file; returns the SHA-256 of its bytes."""
-    np.save(path, np.ascontiguousarray(array), allow_pickle=False)
-    return file_hash(path)
+    array = np.ascontiguousarray(array)
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
+    voxels = array.reshape(-1).view(np.uint8).data
+    digest = hashlib.sha256(head.getvalue())
+    digest.update(voxels)
+    with path.open("wb") as stream:
+        stream.write(head.getvalue())
+        stream.write(voxels)
+    return digest.hexdigest()
 
 
 def read_array(path: Path) -> Array:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from nibabel import orientations
-from scipy import ndimage
 
 Array = npt.NDArray[Any]
+
+_POSITIVE, _NEGATIVE = "RAS", "LPI"
+_AXIS = {code: axis for codes in (_POSITIVE, _NEGATIVE) for axis, code in enumerate(codes)}
 
 
 def axis_codes(affine: Array) -> str:
     """Three letters of where the array's axes point, such as ``LPS`` (nibabel's convention)."""
-    return "".join(nib.aff2axcodes(affine))
+    return "".join(_POSITIVE[a] if s > 0 else _NEGATIVE[a] for a, s in _axes(affine))
 
 
 def spacing_of(affine: Array) -> tuple[float, float, float]:
@@ -46,11 +46,41 @@ def from_canonical(array: Array, affine: Array, source_orientation: str) -> tupl
 
 
 def _reorient(array: Array, affine: Array, codes: str) -> tuple[Array, Array]:
-    start = orientations.io_orientation(affine)
-    transform = orientations.ornt_transform(start, orientations.axcodes2ornt(tuple(codes)))
-    shape = array.shape[1:]
-    moved = np.stack([orientations.apply_orientation(channel, transform) for channel in array])
-    return moved, np.asarray(affine) @ orientations.inv_ornt_aff(transform, shape)
+    source = _axes(affine)
+    anatomical = [axis for axis, _ in source]
+    wanted = [(_AXIS[code.upper()], 1 if code.upper() in _POSITIVE else -1) for code in codes]
+    matrix = np.zeros((4, 4))
+    matrix[3, 3] = 1.0
+    order, flips = [], []
+    for new, (axis, sign) in enumerate(wanted):
+        old = anatomical.index(axis)
+        order.append(old)
+        flips.append(sign != source[old][1])
+        # voxel index along the old axis, from that along the new one
+        matrix[old, new] = -1.0 if flips[-1] else 1.0
+        matrix[old, 3] = array.shape[1 + old] - 1 if flips[-1] else 0.0
+    moved = array.transpose(0, *(1 + old for old in order))
+    moved = moved[(slice(None), *(slice(None, None, -1 if flip else 1) for flip in flips))]
+    return np.ascontiguousarray(moved), np.asarray(affine, dtype=np.float64) @ matrix
+
+
+def _axes(affine: Array) -> list[tuple[int, int]]:
+    """For each array axis the anatomical axis (0 R-L, 1 A-P, 2 S-I) it is closest to, and +1
+    where it runs towards R, A or S.
+
+    The rotation closest to the affine decides (its polar factor), the axis that is clearest first,
+    as in nibabel.
+    """
+    matrix = np.asarray(affine, dtype=np.float64)[:3, :3]
+    sizes = np.sqrt((matrix**2).sum(axis=0))
+    left, _, right = np.linalg.svd(matrix / np.where(sizes == 0, 1.0, sizes))
+    rotation = left @ right
+    result = {}
+    for column in np.argsort(-(rotation**2).max(axis=0), kind="stable").tolist():
+        axis = int(np.argmax(np.abs(rotation[:, column])))
+        result[column] = (axis, 1 if rotation[axis, column] > 0 else -1)
+        rotation[axis, :] = 0.0
+    return [result[column] for column in range(3)]
 
 
 def resampled_size(
@@ -75,6 +105,8 @@ def resample(array: Array, size: Sequence[int], order: int) -> Array:
     """
     if tuple(array.shape[1:]) == tuple(size):
         return array
+    from scipy import ndimage
+
     zoom = [old / new for old, new in zip(array.shape[1:], size, strict=True)]
     offset = [0.5 * z - 0.5 for z in zoom]
     out = np.empty((array.shape[0], *size), dtype=array.dtype if order == 0 else np.float32)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from medssl.config import StrictModel
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STATISTICS = ("min", "max", "mean", "std", "p005", "p500", "p995", "fg_mean", "fg_std")
 

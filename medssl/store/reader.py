@@ -7,16 +7,19 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from medssl.errors import MedsslError
 from medssl.store.arrays import file_hash, read_array
 from medssl.store.records import FORMAT_VERSION, LABEL_PREFIX, StoreInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = npt.NDArray[Any]
 
@@ -169,17 +172,25 @@ class Store:
     @cached_property
     def manifest(self) -> pd.DataFrame:
         """One row per volume, sorted by volume id."""
+        import pandas as pd
+
         return pd.read_parquet(self.path / "manifest.parquet")
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
         """One row per input file: path, outcome, code, detail, volume_id."""
+        import pandas as pd
+
         return pd.read_parquet(self.path / "ledger.parquet")
 
     @cached_property
     def _rows(self) -> dict[str, dict[str, Any]]:
         rows = self.manifest.to_dict("records")
         return {str(row["volume_id"]): {str(k): v for k, v in row.items()} for row in rows}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The manifest row by row, as plain values."""
+        return iter(pq.read_table(self.path / "manifest.parquet").to_pylist())
 
     def __len__(self) -> int:
         return len(self.manifest)

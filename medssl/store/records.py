@@ -27,13 +27,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One input file: its pseudonymous path, what became of it, and why."""
+    """One input file: its pseudonymous path, what became of it, and why; and which ingest into the
+    store that was, 1 for the first."""
 
     path: str
     outcome: Outcome
     code: str = ""
     detail: str = ""
     volume_id: str = ""
+    batch: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class VolumeRecord:
     ``modality`` is the DICOM code ("CT", "MR", "CR", ...; "OT" where unknown); ``split`` is
     "train", "validation", "test" or ""; ``labels`` become the columns ``label:NAME``; ``defects``
     are the codes that were accepted on request; ``source`` is the kind of file it came from;
-    ``part`` tells it from the other volumes of its series ("temporal_position=3/151").
+    ``part`` tells it from the other volumes of its series ("temporal_position=3/151"); ``content``
+    is the same for the same voxels at the same place.
     """
 
     volume_id: str
@@ -56,12 +59,15 @@ class VolumeRecord:
     defects: list[str] = field(default_factory=list)
     source: str = "nifti"
     part: str = ""
+    content: str = ""
 
 
 class StoreInfo(StrictModel):
-    """``store.json``: the format, the orientation contract, label names, and how it was made."""
+    """``store.json``: the format, the orientation contract, label names, how it was made, and how
+    each later ingest added to it."""
 
     format_version: int = FORMAT_VERSION
     orientation: str = "RAS"
     label_names: dict[int, str] = Field(default_factory=dict)
     made_by: dict[str, Any] = Field(default_factory=dict)
+    added_by: list[dict[str, Any]] = Field(default_factory=list)

@@ -11,16 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pyarrow.parquet as pq
 
 from medssl.errors import MedsslError
-from medssl.store.arrays import smallest_lossless, write_array
-from medssl.store.grid import spacing_of, to_canonical
-from medssl.store.intensity import statistics
 from medssl.store.reader import Store
 from medssl.store.records import LABEL_PREFIX, LedgerRow, StoreInfo, VolumeRecord
+from medssl.store.table import write_table
+from medssl.store.written import Written, write_volume
 
 Array = npt.NDArray[Any]
 
@@ -30,23 +28,33 @@ class StoreWriter:
 
     Used as a context manager it removes what it built when an exception passes.
 
+    Args:
+        path: where the store will be.
+        info: what ``store.json`` says.
+        work: the hidden folder, which may hold what an interrupted writer left; it then stays when
+            an exception passes.
+        base: the tables of the store at ``path``, to add to it.
+
     Raises:
-        MedsslError: STORE_EXISTS where ``path`` exists.
+        MedsslError: STORE_EXISTS where ``path`` exists and is not added to.
     """
 
-    def __init__(self, path: Path, info: StoreInfo) -> None:
-        if path.exists():
+    def __init__(
+        self, path: Path, info: StoreInfo, work: Path | None = None, base: Store | None = None
+    ) -> None:
+        if path.exists() and base is None:
             raise MedsslError(
                 "STORE_EXISTS",
                 "The store already exists",
                 where=path.name,
                 fix="Give another name, or move the old store away.",
             )
-        self._path, self._info = path, info
-        self._work = path.parent / f".{path.name}.partial-{os.getpid()}"
-        shutil.rmtree(self._work, ignore_errors=True)
+        self._path, self._info, self._base = path, info, base
+        self._work = work or path.parent / f".{path.name}.partial-{os.getpid()}"
+        if work is None:
+            shutil.rmtree(self._work, ignore_errors=True)
         for folder in ("arrays", "labels"):
-            (self._work / folder).mkdir(parents=True)
+            (self._work / folder).mkdir(parents=True, exist_ok=True)
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> StoreWriter:
@@ -90,38 +98,36 @@ class StoreWriter:
             MedsslError: VOXELS_INVALID, VOLUME_EMPTY, LABEL_GRID_MISMATCH, LABEL_INVALID,
                 DISK_FULL.
         """
-        _check_voxels(array, record.volume_id)
-        label = None if label is None else _as_label(label, array, record.volume_id)
-        codes = ""
-        flat = np.diag([*(pixel_spacing or (1.0, 1.0)), 1.0, 1.0])
-        grid = flat if affine is None else np.asarray(affine, dtype=np.float64)
-        if affine is not None:
-            if label is not None:
-                label, _, _ = to_canonical(label, grid)
-            array, grid, codes = to_canonical(array, grid)
-        stored = smallest_lossless(array)
-        row: dict[str, Any] = {
-            **{key: value for key, value in asdict(record).items() if key != "labels"},
-            "dims": array.ndim - 1,
-            "channels": array.shape[0],
-            "shape": [int(n) for n in array.shape[1:]],
-            "spacing": list(spacing_of(grid))[: array.ndim - 1],
-            "affine": [float(v) for v in grid.ravel()],
-            "dtype": str(stored.dtype),
-            **statistics(stored),
-            "array": f"arrays/{record.volume_id}.npy",
-            "label_array": "" if label is None else f"labels/{record.volume_id}.npy",
-            "source_orientation": codes,
-            **{LABEL_PREFIX + name: value for name, value in record.labels.items()},
-        }
         try:
-            row["sha256"] = write_array(self._work / row["array"], stored)
-            if label is not None:
-                row["label_sha256"] = write_array(
-                    self._work / row["label_array"], smallest_lossless(label)
-                )
+            written = write_volume(
+                self._work, record.volume_id, array, affine, label, pixel_spacing
+            )
         except OSError as error:
             raise _disk(error) from None
+        self.take(record, written, self._work)
+
+    def take(self, record: VolumeRecord, written: Written, folder: Path) -> None:
+        """Make a volume that lies in a folder part of the store.
+
+        What was taken over before an interruption is there already, and that is as good.
+
+        Raises:
+            MedsslError: DISK_FULL, STORE_INVALID.
+        """
+        row: dict[str, Any] = {
+            **{key: value for key, value in asdict(record).items() if key != "labels"},
+            **written.columns,
+            "array": f"arrays/{record.volume_id}.npy",
+            "label_array": f"labels/{record.volume_id}.npy" if written.label else "",
+            **{LABEL_PREFIX + name: value for name, value in record.labels.items()},
+        }
+        for name, place in ((written.array, row["array"]), (written.label, row["label_array"])):
+            there = (self._work / place).exists() or (self._path / place).exists()
+            if name and ((folder / name).exists() or not there):
+                try:
+                    (folder / name).replace(self._work / place)
+                except OSError as error:
+                    raise _disk(error) from None
         self._rows.append(row)
 
     def finish(self, ledger: Sequence[LedgerRow], files_found: int) -> Store:
@@ -137,47 +143,38 @@ class StoreWriter:
                 f"{files_found} files were found and the ledger has {len(ledger)} rows",
                 fix="This is a bug in medssl; please report it.",
             )
-        if not self._rows:
+        if not self._rows and self._base is None:
             raise MedsslError("NOTHING_USABLE", "No volume could be made of the input")
-        manifest = pd.DataFrame(self._rows).sort_values("volume_id", ignore_index=True)
-        if "label_sha256" not in manifest:
-            manifest["label_sha256"] = ""
-        manifest["label_sha256"] = manifest["label_sha256"].fillna("")
-        rows = sorted((asdict(row) for row in ledger), key=lambda row: row["path"])
-        columns = ["path", "outcome", "code", "detail", "volume_id"]
         try:
-            manifest.to_parquet(self._work / "manifest.parquet", index=False)
-            table = pd.DataFrame(rows, columns=columns).astype(str)
-            table.to_parquet(self._work / "ledger.parquet", index=False)
-            text = self._info.model_dump_json(indent=2) + "\n"
-            (self._work / "store.json").write_text(text, encoding="utf-8")
-            self._work.rename(self._path)
+            self._write_tables(ledger)
+            if self._base is None:
+                self._work.rename(self._path)
+            else:
+                self._move_into_store()
         except OSError as error:
             raise _disk(error) from None
         return Store.open(self._path)
 
+    def _write_tables(self, ledger: Sequence[LedgerRow]) -> None:
+        before = [] if self._base is None else list(self._base.rows())
+        volumes = sorted([*before, *self._rows], key=lambda row: str(row["volume_id"]))
+        files = [{**vars(row), "outcome": row.outcome.value} for row in ledger]
+        if self._base is not None:
+            files += pq.read_table(self._base.path / "ledger.parquet").to_pylist()
+        files.sort(key=lambda row: (int(row["batch"]), str(row["path"])))
+        write_table(self._work / "manifest.parquet", volumes)
+        write_table(self._work / "ledger.parquet", files)
+        text = self._info.model_dump_json(indent=2) + "\n"
+        (self._work / "store.json").write_text(text, encoding="utf-8")
 
-def _check_voxels(array: Array, volume_id: str) -> None:
-    if array.ndim not in (3, 4) or array.size == 0:
-        raise MedsslError("VOLUME_EMPTY", "The image has no voxels", where=volume_id)
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        raise MedsslError("VOXELS_INVALID", "The image holds NaN or infinity", where=volume_id)
-    if array.min() == array.max():
-        raise MedsslError("VOLUME_EMPTY", "All voxels have one value", where=volume_id)
-
-
-def _as_label(label: Array, array: Array, volume_id: str) -> Array:
-    label = label if label.ndim == array.ndim else label[None]
-    if label.shape[1:] != array.shape[1:]:
-        raise MedsslError(
-            "LABEL_GRID_MISMATCH",
-            f"The label map is {label.shape[1:]} and the image {array.shape[1:]}",
-            where=volume_id,
-        )
-    whole = np.rint(label) if np.issubdtype(label.dtype, np.floating) else label
-    if not np.array_equal(whole, label) or whole.min() < 0 or whole.max() > 65535:
-        raise MedsslError("LABEL_INVALID", "Label values are whole and 0 to 65535", where=volume_id)
-    return whole.astype(np.uint16)
+    def _move_into_store(self) -> None:
+        """Arrays first and the manifest last: until it is there, the store is what it was."""
+        for row in self._rows:
+            for place in (row["array"], row["label_array"]):
+                if place and (self._work / place).exists():
+                    (self._work / place).replace(self._path / place)
+        for name in ("ledger.parquet", "store.json", "manifest.parquet"):
+            (self._work / name).replace(self._path / name)
 
 
 def _disk(error: OSError) -> MedsslError:

@@ -17,7 +17,8 @@ import pytest
 from medssl.errors import Exit
 from medssl.ingest import archives
 from medssl.ingest.archives import ArchiveLimits, open_archives
-from medssl.ingest.scan import Kind, scan
+from medssl.ingest.run import ingest
+from medssl.ingest.scan import ARCHIVES, Kind, scan, sniff, walk
 from medssl.store import Store
 
 AFFINE = np.diag([-1.0, 2.0, 3.0, 1.0])
@@ -57,15 +58,21 @@ def tar_info(name, kind, target=""):
 
 
 def opened(root, tmp_path, **limits):
-    return open_archives(scan(root), tmp_path / "scratch", ArchiveLimits(**limits))
+    """What the archives below a folder hold."""
+    listed = [item for item in walk(root) if sniff(item.path)[0] in ARCHIVES]
+    return open_archives(listed, tmp_path / "scratch", ArchiveLimits(**limits))
+
+
+def kinds(result):
+    return {i.relative: Kind.LINK if i.link else sniff(i.path)[0] for i in result.listed}
 
 
 def refusal(root, tmp_path, **limits):
     """The code of the one archive, of which nothing may be left."""
-    found = scan(root)
-    result = open_archives(found, tmp_path / "scratch", ArchiveLimits(**limits))
-    assert result.found == found
-    assert not list((tmp_path / "scratch").iterdir())
+    shutil.rmtree(tmp_path / "scratch", ignore_errors=True)
+    result = opened(root, tmp_path, **limits)
+    assert (result.listed, result.members) == ([], {})
+    assert [path.suffix for path in (tmp_path / "scratch").iterdir()] == [".json"]
     (rejection,) = result.rejections
     return rejection.code
 
@@ -80,13 +87,23 @@ def test_members_are_files_below_the_archive(tmp_path, name):
     path = make(tmp_path / "in" / name, PLAIN, **options)
     result = opened(tmp_path / "in", tmp_path)
     assert result.members == {path: 3}
-    names = [item.relative for item in result.found]
-    assert names == [name, f"{name}/a/1", f"{name}/a/2", f"{name}/b.csv"]
-    assert [item.path.read_bytes() for item in result.found[1:]] == [b"one", b"two", b"file\n"]
-    assert result.found[3].kind is Kind.TABLE
-    for item in result.found[1:]:
-        assert item.path.name.isdigit()
-        assert item.path.is_relative_to(tmp_path / "scratch")
+    names = [item.relative for item in result.listed]
+    assert names == [f"{name}/a/1", f"{name}/a/2", f"{name}/b.csv"]
+    assert [item.path.read_bytes() for item in result.listed] == [b"one", b"two", b"file\n"]
+    assert kinds(result)[f"{name}/b.csv"] is Kind.TABLE
+    assert [item.path.name for item in result.listed] == ["0", "1", "2.csv"]
+    assert all(item.path.is_relative_to(tmp_path / "scratch") for item in result.listed)
+
+
+def test_an_archive_is_unpacked_once(tmp_path, monkeypatch):
+    path = make_zip(tmp_path / "in" / "a.zip", PLAIN)
+    make_tar(tmp_path / "in" / "b.tgz", [("../x", b"")])
+    first = opened(tmp_path / "in", tmp_path)
+    monkeypatch.setattr(archives, "_unpack", None)
+    assert opened(tmp_path / "in", tmp_path) == first
+    monkeypatch.undo()
+    make_zip(path, PLAIN[:2])
+    assert opened(tmp_path / "in", tmp_path).members == {path: 2}
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
@@ -123,19 +140,17 @@ def test_links_and_devices_are_listed_and_never_made(tmp_path):
     ]
     make_tar(tmp_path / "in" / "b.tgz", members)
     result = opened(tmp_path / "in", tmp_path)
-    assert {item.relative: item.kind for item in result.found} == {
-        "a.zip": Kind.ZIP,
+    assert kinds(result) == {
         "a.zip/f": Kind.OTHER,
         "a.zip/link": Kind.LINK,
         "a.zip/pipe": Kind.OTHER,
-        "b.tgz": Kind.TAR,
         "b.tgz/device": Kind.OTHER,
         "b.tgz/hard": Kind.LINK,
         "b.tgz/pipe": Kind.OTHER,
         "b.tgz/soft": Kind.LINK,
         "b.tgz/soft2/f": Kind.OTHER,
     }
-    made = [p for p in (tmp_path / "scratch").rglob("*") if not p.is_dir()]
+    made = list((tmp_path / "scratch").glob("*/*"))
     assert len(made) == 2
     assert all(p.is_file() and not p.is_symlink() for p in made)
 
@@ -227,11 +242,10 @@ def test_a_damaged_byte_never_passes_unseen_or_crashes(tmp_path, name):
         path.write_bytes(broken)
         shutil.rmtree(tmp_path / "scratch", ignore_errors=True)
         result = opened(tmp_path / "in", tmp_path)
-        kinds = {item.kind for item in result.found if item.path == path}
-        assert len(result.rejections) + len(result.members) == 1 or kinds <= {Kind.BROKEN,
-            Kind.UNSUPPORTED, Kind.DICOM}  # fmt: skip
+        kind, _ = sniff(path)
+        assert len(result.rejections) + len(result.members) == (kind in ARCHIVES)
         if name != "s.tar" and result.members:  # a tar has no checksum of its data
-            there = [item.path for item in result.found[1:] if item.path.exists()]
+            there = [item.path for item in result.listed if item.path.exists()]
             whole = [path.read_bytes() for path in there]
             assert sorted(whole) == sorted(content for _, content in members)
 
@@ -313,13 +327,29 @@ def test_one_archive_can_be_the_input(tmp_path, ingested):
     assert len(Store.open(tmp_path / "store")) == summary.volumes == 1
 
 
-def test_members_are_removed_when_reading_fails(tmp_path, ingested, monkeypatch):
+def test_members_wait_for_the_next_time_when_reading_fails(tmp_path, ingested, monkeypatch):
     make_zip(tmp_path / "in" / "s.zip", [("a.nii", nifti_bytes())])
 
     def fail(*arguments):
         raise RuntimeError
 
-    monkeypatch.setattr("medssl.ingest.run.plan", fail)
-    with pytest.raises(RuntimeError):
-        ingested()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "store.private"]
+    with monkeypatch.context() as patched:
+        patched.setattr("medssl.ingest.run.plan", fail)
+        with pytest.raises(RuntimeError):
+            ingested()
+    assert (tmp_path / ".store.partial").stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(archives, "_unpack", None)
+    summary, _ = ingested()
+    assert summary.volumes == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "store", "store.private"]
+
+
+def test_an_archive_is_added_to_a_store_and_then_known(tmp_path):
+    make_zip(tmp_path / "in" / "a.zip", [("a.nii", nifti_bytes(1))])
+    ingest(tmp_path / "in", tmp_path / "store")
+    make_zip(tmp_path / "in" / "b.zip", [("a.nii", nifti_bytes(1)), ("b.nii", nifti_bytes(2))])
+    summary = ingest(tmp_path / "in", tmp_path / "store", add=True)
+    assert (summary.volumes, summary.added, summary.found, summary.known) == (2, 1, 4, 1)
+    assert summary.counts == {("duplicate", "DUPLICATE"): 1, ("used", ""): 2}
+    summary = ingest(tmp_path / "in", tmp_path / "store", add=True)
+    assert (summary.volumes, summary.added, summary.known) == (2, 0, 2)

@@ -22,9 +22,9 @@ import SimpleITK as sitk
 from PIL import Image
 
 from medssl.errors import CODES, MedsslError
-from medssl.ingest.formats import IMAGE_KINDS, read_images
+from medssl.ingest.formats import read_images
 from medssl.ingest.run import ingest
-from medssl.ingest.scan import sniff
+from medssl.ingest.scan import IMAGE_KINDS, sniff
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "formats.md"
 AFFINE = np.diag([-1.0, 2.0, 3.0, 1.0])

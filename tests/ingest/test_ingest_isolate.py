@@ -5,54 +5,40 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medssl.errors import MedsslError
-from medssl.ingest import run
-from medssl.ingest.isolate import Limits, run_jobs
-from medssl.ingest.jobs import Job, Made
+from medssl.ingest import run, volume
+from medssl.ingest.isolate import Limits
+from medssl.ingest.journal import Item
 from medssl.ingest.pixels import SliceReader
+from medssl.ingest.pool import Pool, run_items
 from medssl.ingest.run import ingest
-from medssl.store import Store, VolumeRecord
+from medssl.store import Store
+
+PATIENT = Limits(seconds=20)
 
 
-def made(name="v"):
-    record = VolumeRecord(name, "s", "st", "se", "CT", labels={"age": 3}, defects=["DERIVED"])
-    label = np.ones((1, 2, 3, 4), np.uint8)
-    return Made(record, np.arange(24.0).reshape(1, 2, 3, 4), np.diag([1.0, 2, 3, 1]), "c", label)
+def call(payload, folder):
+    """Work: payloads that are functions are called, others come back."""
+    return payload() if callable(payload) else payload
 
 
-def outcome(make, limits=None, isolated=True, scratch=None):
-    """What one job makes, and the error that ends it."""
-    job = Job([], make, isolated=isolated)
-    found = []
-    for _, results in run_jobs([job], scratch, 1, limits or Limits(seconds=20)):
-        try:
-            found.extend(results)
-        except MedsslError as error:
-            return found, error
-    return found, None
-
-
-@pytest.mark.parametrize("isolated", [True, False])
-def test_a_volume_comes_back_as_it_was(tmp_path, isolated):
-    (back,), error = outcome(lambda: iter([made()]), isolated=isolated, scratch=tmp_path)
-    before = made()
-    assert error is None
-    assert (back.record, back.content, back.pixel_spacing) == (before.record, "c", None)
-    for name in ("array", "affine", "label"):
-        np.testing.assert_array_equal(getattr(back, name), getattr(before, name))
-    assert list(tmp_path.iterdir()) == []
+def outcomes(payloads, folder, limits=PATIENT, workers=1, files=1):
+    items = [Item(f"k{n}", payload, files) for n, payload in enumerate(payloads)]
+    answers = list(run_items(call, items, folder, Pool(workers, limits)))
+    assert [item.key for item, _ in answers] == [item.key for item in items]
+    return [answer for _, answer in answers]
 
 
 def raising(error):
-    def make():
-        yield made()
+    def work():
         raise error
 
-    return make
+    return work
 
 
 def die():
@@ -60,53 +46,80 @@ def die():
 
 
 def hog():
-    blocks = []
-    while True:
-        blocks.append(np.ones(2**24))
-        yield made()
+    return len([np.ones(2**24) for _ in range(2**16)])
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_answers_come_in_order(tmp_path, workers):
+    values = [{"a": [n, None, "x", 0.1]} for n in range(50)]
+    assert [answer.value for answer in outcomes(values, tmp_path, workers=workers)] == values
 
 
 @pytest.mark.parametrize(
-    ("make", "code"),
+    ("error", "code"),
     [
-        (raising(MedsslError("DECODE_FAILED", "Pixels: it")), "DECODE_FAILED"),
-        (raising(RuntimeError("Doe^Jane")), "READER_FAILED"),
-        (raising(OSError(28, "no space")), "DISK_FULL"),
-        (raising(OSError(5, "Doe^Jane")), "FILE_UNREADABLE"),
+        (MedsslError("DECODE_FAILED", "Pixels: it"), "DECODE_FAILED"),
+        (RuntimeError("Doe^Jane"), "READER_FAILED"),
+        (OSError(5, "Doe^Jane"), "FILE_UNREADABLE"),
+        (MemoryError(), "READER_FAILED"),
     ],
 )
-def test_what_is_raised_comes_back_after_what_was_made(tmp_path, make, code):
-    found, error = outcome(make, scratch=tmp_path)
-    assert (len(found), error.code) == (1, code)
-    assert "Doe" not in str(error)
+def test_what_is_raised_comes_back_and_the_rest_goes_on(tmp_path, error, code):
+    one, two, three = outcomes([1, raising(error), 3], tmp_path)
+    assert (one.value, three.value) == (1, 3)
+    assert two.error[0] == code
+    assert "Doe" not in two.error[1]
+
+
+def test_a_full_disk_ends_it_and_is_not_remembered(tmp_path):
+    with pytest.raises(MedsslError, match="DISK_FULL"):
+        outcomes([1, raising(OSError(28, "no space"))], tmp_path)
+    assert [answer.value for answer in outcomes([1, 2], tmp_path)] == [1, 2]
 
 
 @pytest.mark.parametrize(
-    ("make", "limits", "words"),
+    ("work", "limits", "words"),
     [
-        (die, None, "crashed"),
-        (lambda: os._exit(3), None, "crashed"),
-        (lambda: time.sleep(60), Limits(seconds=0.3), "too long"),
+        (die, PATIENT, "crashed"),
+        (lambda: os._exit(3), PATIENT, "crashed"),
+        (lambda: time.sleep(60), Limits(seconds=0.3, seconds_per_file=0.0), "too long"),
         (hog, Limits(seconds=60, bytes=2**29), "memory"),
     ],
 )
-def test_a_crash_a_hang_and_a_hog_are_refusals(tmp_path, make, limits, words):
+def test_a_crash_a_hang_and_a_hog_cost_one_item(tmp_path, work, limits, words):
     started = time.monotonic()
-    _, error = outcome(make, limits, scratch=tmp_path)
-    assert error.code == "READER_FAILED"
-    assert words in error.what
+    one, two, three = outcomes([1, work, 3], tmp_path, limits)
+    assert (one.value, three.value) == (1, 3)
+    assert two.error[0] == "READER_FAILED"
+    assert words in two.error[1]
     assert time.monotonic() - started < 30
-    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    def note(name):
+        return lambda: (tmp_path / name).touch() or name
+
+    outcomes([note("a"), note("b")], tmp_path / "journal")
+    (tmp_path / "a").unlink()
+    answers = outcomes([note("a"), note("b"), note("c")], tmp_path / "journal")
+    assert [answer.value for answer in answers] == ["a", "b", "c"]
+    assert {path.name for path in tmp_path.iterdir()} == {"journal", "b", "c"}
+
+
+def test_a_torn_line_is_done_again(tmp_path):
+    outcomes([1, 2, 3], tmp_path, files=200)
+    last = sorted(tmp_path.glob("*.jsonl"))[-1]
+    last.write_bytes(last.read_bytes()[:-3])
+    assert [answer.value for answer in outcomes([1, 2, 30], tmp_path, files=200)] == [1, 2, 30]
 
 
 def test_stopping_in_between_stops_the_workers(tmp_path):
-    jobs = [Job([], lambda: time.sleep(60), isolated=True) for _ in range(3)]
-    running = run_jobs(jobs, tmp_path, 3, Limits())
+    items = [Item(f"k{n}", lambda: time.sleep(60), 600) for n in range(3)]
+    running = run_items(call, [Item("first", 1, 600), *items], tmp_path, Pool(3, Limits()))
     next(running)
     started = time.monotonic()
     running.close()
     assert time.monotonic() - started < 5
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
@@ -117,7 +130,7 @@ def tree(tmp_path, write_stack):
     return tmp_path / "in"
 
 
-def bytes_of(store):
+def bytes_of(store: Path) -> dict[str, bytes]:
     return {
         path.relative_to(store).as_posix(): path.read_bytes()
         for path in store.rglob("*")
@@ -144,7 +157,23 @@ def test_one_hostile_series_leaves_the_others(tree, tmp_path, monkeypatch):
         return read(self, header)
 
     monkeypatch.setattr(SliceReader, "read", hostile)
+    monkeypatch.setattr(volume, "read_plain", lambda headers: None)
     monkeypatch.setattr(run.Limits, "of_this_machine", lambda workers: Limits(2.0, 0.0, 2**32))
     summary = ingest(tree, tmp_path / "store", workers=2)
     assert summary.counts == {("rejected", "READER_FAILED"): 6, ("used", ""): 12}
     assert len(Store.open(tmp_path / "store")) == 4
+
+
+def test_a_header_that_kills_its_reader_is_refused_alone(tree, tmp_path, monkeypatch):
+    from medssl.ingest import look
+
+    read = look.read_slices
+
+    def hostile(path, allow):
+        if path.parent.name == "3":
+            die()
+        return read(path, allow)
+
+    monkeypatch.setattr(look, "read_slices", hostile)
+    summary = ingest(tree, tmp_path / "store", workers=2)
+    assert summary.counts == {("rejected", "READER_FAILED"): 3, ("used", ""): 15}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -100,7 +101,7 @@ def test_a_folder_that_cannot_be_opened_is_listed(tmp_path, monkeypatch):
     opened = os.scandir
 
     def refuse(folder):
-        if folder.name == "locked":
+        if Path(folder).name == "locked":
             raise PermissionError
         return opened(folder)
 

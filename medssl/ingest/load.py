@@ -1,0 +1,208 @@
+"""What workers made becomes part of the store, job after job, or a row of the account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from medssl.errors import Exit, MedsslError
+from medssl.ingest.account import Account
+from medssl.ingest.jobs import Job
+from medssl.ingest.journal import Answer
+from medssl.ingest.plan import Context
+from medssl.ingest.scan import Kind
+from medssl.store import Outcome, StoreWriter, VolumeRecord
+from medssl.store.records import LABEL_PREFIX
+from medssl.store.written import Written
+
+Meaning = tuple[object, ...]
+_SOURCES = {Kind.NIFTI_PAIR: Kind.NIFTI.value}
+
+
+class Loader:
+    """Takes over the arrays of jobs, in order, and keeps the account.
+
+    Args:
+        writer: of the store.
+        account: of the files.
+        context: how volumes are named.
+        folder: where workers leave their arrays.
+        before: rows of the manifest that is added to.
+    """
+
+    def __init__(
+        self,
+        writer: StoreWriter,
+        account: Account,
+        context: Context,
+        folder: Path,
+        before: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        self.writer, self._account = writer, account
+        self._context, self._folder = context, folder
+        self._seen: dict[str, tuple[str, Meaning]] = {}
+        self._ids: set[str] = set()
+        self._series: set[str] = set()
+        self.subjects: set[str] = set()
+        self.label_values: set[int] = set()
+        self.incomplete = False
+        self.added = 0
+        for row in before:
+            self._ids.add(row["volume_id"])
+            self._seen[row["content"] + row["part"]] = (row["volume_id"], _meaning_of_row(row))
+            self._series.add(row["series_id"])
+            self.subjects.add(row["subject_id"])
+
+    @property
+    def volumes(self) -> int:
+        """How many volumes the store has."""
+        return len(self._ids)
+
+    def run(self, job: Job, answer: Answer) -> None:
+        """Take over what one job made; its rejections go to the account.
+
+        Raises:
+            MedsslError: DISK_FULL, STORE_INVALID.
+        """
+        value = answer.value or {"made": [], "error": answer.error}
+        ended = [] if value["error"] is None else [MedsslError(*value["error"])]
+        taken: list[str] = []
+        known: list[str] = []
+        errors: list[MedsslError] = []
+        for number, entry in enumerate(value["made"]):
+            if "error" in entry:
+                errors.append(MedsslError(*entry["error"]))
+                continue
+            written = Written(**entry["written"])
+            try:
+                name, new = self._take(job, number, entry, written)
+                (taken if new else known).append(name)
+            except MedsslError as error:
+                _only_rejection(error)
+                errors.append(error)
+        self._mark(job, taken, known, [*errors, *ended])
+
+    def _take(
+        self, job: Job, number: int, entry: Mapping[str, Any], written: Written
+    ) -> tuple[str, bool]:
+        """Take over one volume, if it is new; its name, or that of the volume it repeats.
+
+        Raises:
+            MedsslError: DUPLICATE_CONFLICT where it was there for another subject, split or label.
+        """
+        record = record_of(job, number, entry, self._context)
+        # Two times of one series may hold the same voxels and are still two volumes.
+        content = entry["content"] + record.part
+        meaning = _meaning(record, written)
+        if content in self._seen:
+            self._drop(written)
+            name, other = self._seen[content]
+            if meaning != other:
+                text = "The same voxels are there for another subject or label"
+                raise MedsslError("DUPLICATE_CONFLICT", text)
+            return name, False
+        if record.volume_id in self._ids or record.series_id in self._series:
+            self._drop(written)
+            text = "The store has another volume of this series, or of its pseudonym"
+            raise MedsslError("DUPLICATE_CONFLICT", text)
+        self.writer.take(record, written, self._folder)
+        self.added += 1
+        self._ids.add(record.volume_id)
+        self._seen[content] = (record.volume_id, meaning)
+        self.subjects.add(record.subject_id)
+        self.label_values.update(written.label_values)
+        return record.volume_id, True
+
+    def _drop(self, written: Written) -> None:
+        for name in (written.array, written.label):
+            if name:
+                (self._folder / name).unlink(missing_ok=True)
+
+    def _mark(
+        self, job: Job, taken: list[str], known: list[str], errors: list[MedsslError]
+    ) -> None:
+        mark, everything = self._account.mark, [*job.files, *job.duplicates]
+        if taken:
+            volume_id = taken[0] if len(taken) == 1 else ""
+            detail = f"{len(taken)} images" if len(taken) > 1 else ""
+            if errors:
+                self.incomplete = True
+                detail += f"; {len(errors)} refused: {errors[0].what}"
+            mark(job.files, Outcome.USED, errors[0].code if errors else "", detail, volume_id)
+            text = "the same image in another file"
+            mark(job.duplicates, Outcome.DUPLICATE, "DUPLICATE", text, volume_id)
+        elif known and not errors:
+            text = "the same voxels in another file"
+            mark(everything, Outcome.DUPLICATE, "DUPLICATE", text, known[0])
+        else:
+            error = errors[0] if errors else MedsslError("VOLUME_EMPTY", "No image in the file")
+            mark(everything, Outcome.REJECTED, error.code, error.what)
+
+
+def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context) -> VolumeRecord:
+    """The pseudonyms and labels of what a job made.
+
+    Args:
+        job: the job.
+        number: which of its images.
+        entry: what the worker says of it.
+        context: names and what the user stated.
+    """
+    names, row = context.names, job.row
+    if job.kind is Kind.DICOM:
+        volume = job.volumes[number]
+        key = f"{volume.series_uid} {volume.part}" if volume.part else volume.series_uid
+        return VolumeRecord(
+            volume_id=names.volume(key),
+            subject_id=names.subject(volume.patient_id),
+            study_id=names.study(volume.study_uid),
+            series_id=names.series(volume.series_uid),
+            modality=volume.modality,
+            split=row.split,
+            labels=row.labels,
+            defects=volume.defects,
+            source="dicom",
+            part=volume.part,
+            content=entry["content"],
+        )
+    content, part = entry["content"], entry["part"]
+    whole = entry["whole"] or content
+    archived = job.kind is Kind.NPZ
+    # Without a table each file is its own subject; by content, so that a copy is the same one.
+    subject = row.subject if row.subject is not None else f"image:{whole}"
+    return VolumeRecord(
+        volume_id=names.volume(f"{content} {whole} {part}" if part else content),
+        subject_id=names.subject(subject),
+        study_id=names.study(row.study or whole),
+        series_id=names.series(whole),
+        modality=row.modality or context.modality,
+        split=entry["split"] or row.split,
+        labels={**row.labels, **entry["labels"]},
+        # An archive states no geometry.
+        defects=["AFFINE_INVALID"] if archived and entry["written"]["columns"]["dims"] == 3 else [],
+        source=_SOURCES.get(job.kind, job.kind.value),
+        part=part,
+        content=content,
+    )
+
+
+def _meaning(record: VolumeRecord, written: Written) -> Meaning:
+    """What two files with the same voxels must agree on to be duplicates."""
+    labels = tuple(sorted((n, v) for n, v in record.labels.items() if v is not None))
+    return record.subject_id, record.split, labels, written.columns["label_sha256"]
+
+
+def _meaning_of_row(row: Mapping[str, Any]) -> Meaning:
+    labels = {
+        name.removeprefix(LABEL_PREFIX): value
+        for name, value in row.items()
+        if name.startswith(LABEL_PREFIX) and value is not None
+    }
+    return row["subject_id"], row["split"], tuple(sorted(labels.items())), row["label_sha256"]
+
+
+def _only_rejection(error: MedsslError) -> None:
+    """Let errors through that are not the input's fault: a full disk must stop the run."""
+    if error.exit_code is not Exit.SOME_REJECTED:
+        raise error
