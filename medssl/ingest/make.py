@@ -149,7 +149,8 @@ def _read_archive(path: Path) -> Iterator[Picture]:
 
 def item_of(job: Job, seen: Survey) -> Item:
     """A job as work, known by its files and what is made of them."""
-    text = "|".join([job.kind, *map(seen.key, job.files)])
+    of_label = 0 if job.label is None else len(job.label.files)
+    text = "|".join([job.kind, *map(seen.key, job.files), f"{of_label}:{job.row.channels}"])
     for volume in job.volumes:
         slices = ",".join(f"{seen.key(h.path)}:{h.frame}:{h.tile}" for h in volume.headers)
         text += f"|{volume.part}|{slices}|{volume.affine}"
