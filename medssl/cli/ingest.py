@@ -67,18 +67,22 @@ def ingest(
     from medssl.ingest.run import ingest as run
 
     names = dict(_label_name(text) for text in label_name) if label_name else None
-    summary = run(
-        input_path,
-        store,
-        key_file=key_file,
-        label_names=names,
-        modality=modality,
-        class_folders=class_folders,
-        allow=allow or (),
-        workers=workers or min(4, os.cpu_count() or 1),
-        add=add,
-        scheduler=scheduler,
-    )
+    try:
+        summary = run(
+            input_path,
+            store,
+            key_file=key_file,
+            label_names=names,
+            modality=modality,
+            class_folders=class_folders,
+            allow=allow or (),
+            workers=workers or min(4, os.cpu_count() or 1),
+            add=add,
+            scheduler=scheduler,
+        )
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command goes on from here.", err=True)
+        raise
     if as_json:
         import json
 
