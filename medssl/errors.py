@@ -98,9 +98,23 @@ CODES: dict[str, Code] = {
     ),
     "SUBJECT_UNKNOWN": Code(_REJECT, "The subject of the image is not stated."),
     "LABEL_WITHOUT_IMAGE": Code(_REJECT, "A label map or label object has no image."),
-    "LABEL_AMBIGUOUS": Code(_REJECT, "A label object refers to images of several volumes."),
+    "LABEL_AMBIGUOUS": Code(
+        _REJECT,
+        "It is not certain which image a label map or object belongs to, or an image has several.",
+    ),
     "LABEL_UNWANTED": Code(_REJECT, "A label object has no structure asked for; ignored."),
     "LABEL_OVERLAP": Code(_REJECT, "Structures of a volume overlap in a voxel; can be allowed."),
+    "DATA_FILE_MISSING": Code(
+        _REJECT, "The file with the voxels that a header names is not there, or not its own."
+    ),
+    "ARCHIVE_UNSAFE": Code(
+        _REJECT,
+        "An archive has names that lead out of it, or one name twice; nothing of it is read.",
+    ),
+    "ARCHIVE_TOO_LARGE": Code(
+        _REJECT, "An archive unpacks to more than is plausible or fits; nothing of it is read."
+    ),
+    "ARCHIVE_ENCRYPTED": Code(_REJECT, "An archive is encrypted; unpack it first."),
     "ARCHIVE_INVALID": Code(_REJECT, "The .npz does not have the arrays of a MedMNIST set."),
     "READER_FAILED": Code(
         _REJECT, "Reading a series crashed, took too long or too much memory; the rest went on."
@@ -119,7 +133,7 @@ CODES: dict[str, Code] = {
     ),
     "TIME_SERIES_UNSUPPORTED": Code(
         _REJECT,
-        "Several volumes in one: a 4D NIfTI, slices no tag tells apart, or predict's input.",
+        "Several volumes in one that nothing tells apart, or where one is needed.",
     ),
     "LOCALIZER": Code(_REJECT, "A localizer or scout, not one to train on; can be allowed."),
     "DERIVED": Code(

@@ -27,7 +27,7 @@ def ingest(
         str, typer.Option(help="DICOM code for files that state none: CT, MR, ... (OT: other).")
     ] = "OT",
     class_folders: Annotated[
-        bool, typer.Option("--class-folders", help="Take a PNG's folder for its class.")
+        bool, typer.Option("--class-folders", help="Take a picture's folder for its class.")
     ] = False,
     allow: Annotated[
         list[str] | None,
@@ -55,7 +55,9 @@ def ingest(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """Read DICOM, NIfTI, PNG or MedMNIST files into a new store.
+    """Read DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF or MedMNIST files into a new store.
+
+    Loose files, BIDS trees, and zip or tar archives of them.
 
     Every file ends in the ledger: used, duplicate, rejected with a reason, or ignored. Identifiers
     become pseudonyms; the key and a ledger with the real file names stay in STORE.private. Ends

@@ -1,58 +1,21 @@
-"""2D PNG images and MedMNIST ``.npz`` archives."""
+"""MedMNIST ``.npz`` archives."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
 from medssl.errors import MedsslError
 from medssl.store.records import LabelValue
 
 Array = npt.NDArray[Any]
 
-_GREY = ("L", "I;16")
-_INDEXED = ("1", "L", "P", "I;16")
 MEDMNIST_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 SPLIT_FOLDERS = {**MEDMNIST_SPLITS, "validation": "validation"}
-
-
-def read_png(path: Path, label: bool = False) -> Array:
-    """Read one PNG.
-
-    Args:
-        path: the file.
-        label: read it as a label map: grey or palette indices, unchanged.
-
-    Returns:
-        (channel, row, column) uint8 or uint16, 1 channel grey or 3 channels RGB.
-
-    Raises:
-        MedsslError: DECODE_FAILED, PIXEL_FORMAT_UNSUPPORTED, LABEL_INVALID.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=["PNG"]) as image:
-                mode = image.mode
-                if label and mode not in _INDEXED:
-                    raise MedsslError("LABEL_INVALID", "A label map is a grey or palette PNG")
-                if not label and mode not in (*_GREY, "RGB"):
-                    raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", f"A PNG of mode {mode}")
-                if "transparency" in image.info and not label:
-                    raise MedsslError("PIXEL_FORMAT_UNSUPPORTED", "A PNG with transparency")
-                array = np.array(image)
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise MedsslError("DECODE_FAILED", f"PNG: {type(error).__name__}") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise MedsslError("DECODE_FAILED", "PNG: too many pixels") from None
-    array = array.astype(np.uint8) if array.dtype == bool else array
-    return np.moveaxis(array, -1, 0) if array.ndim == 3 else array[None]
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ class Picture:
         defects: codes that were accepted on request while reading it.
         structures: label value of each structure that its label objects annotate, by name.
         fates: path of each label object of its -> code ("" where it was used) and detail.
+        part: what tells it from the others of its file, such as "time=3/151"; empty for the only
+            one.
+        whole: the same for all images of one file, and for those of its copies; empty for the
+            only one.
     """
 
     array: Array
@@ -46,6 +50,8 @@ class Picture:
     defects: list[str] = field(default_factory=list)
     structures: dict[str, int] = field(default_factory=dict)
     fates: dict[str, tuple[str, str]] = field(default_factory=dict)
+    part: str = ""
+    whole: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,16 +77,25 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class ImageFile:
+    """An image or label map: its kind, and its file with that of its voxels, if another."""
+
+    kind: Kind
+    files: list[Path]
+
+
+@dataclass(frozen=True)
 class Job:
     """Work on some files that belong together. Plain data: another process reads them.
 
     Attributes:
         kind: of the files.
-        files: what the volumes are made of; the image and then its label map.
+        files: what the volumes are made of.
         duplicates: files that say the same again.
         row: what the tables say of it.
         volumes: of a DICOM series.
         drawing: its label objects, if it has any.
+        label: the label map of an image; its files are the last of ``files``.
     """
 
     kind: Kind
@@ -89,3 +104,4 @@ class Job:
     row: Row = field(default_factory=Row)
     volumes: tuple[DicomVolume, ...] = ()
     drawing: Drawing | None = None
+    label: ImageFile | None = None

@@ -18,6 +18,7 @@ from medssl.store.records import LABEL_PREFIX
 from medssl.store.written import Written
 
 Meaning = tuple[object, ...]
+_SOURCES = {Kind.NIFTI_PAIR: Kind.NIFTI.value}
 
 
 class Loader:
@@ -182,21 +183,23 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
             labelled=sorted(entry["structures"].values()),
             **volume.provenance,
         )
-    content = entry["content"]
+    content, part = entry["content"], entry["part"]
+    whole = entry["whole"] or content
     archived = job.kind is Kind.NPZ
-    # Without a table each image is its own subject; by content, so that a copy is the same one.
-    subject = row.subject if row.subject is not None else f"image:{content}"
+    # Without a table each file is its own subject; by content, so that a copy is the same one.
+    subject = row.subject if row.subject is not None else f"image:{whole}"
     return VolumeRecord(
-        volume_id=names.volume(content),
+        volume_id=names.volume(f"{content} {whole} {part}" if part else content),
         subject_id=names.subject(subject),
-        study_id=names.study(content),
-        series_id=names.series(content),
+        study_id=names.study(row.study or whole),
+        series_id=names.series(whole),
         modality=row.modality or context.modality,
         split=entry["split"] or row.split,
         labels={**row.labels, **entry["labels"]},
         # An archive states no geometry.
         defects=["AFFINE_INVALID"] if archived and entry["written"]["columns"]["dims"] == 3 else [],
-        source=job.kind.value,
+        source=_SOURCES.get(job.kind, job.kind.value),
+        part=part,
         content=content,
     )
 

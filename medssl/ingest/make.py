@@ -75,6 +75,8 @@ def _entry(folder: Path, stem: str, picture: Picture) -> dict[str, Any]:
         "defects": picture.defects,
         "structures": picture.structures,
         "fates": picture.fates,
+        "part": picture.part,
+        "whole": picture.whole,
     }
 
 
@@ -125,25 +127,22 @@ def _with_labels(picture: Picture, volume: DicomVolume, number: int, drawing: Dr
 
 
 def _read_image(job: Job) -> Iterator[Picture]:
-    array, affine = _image(job.kind, job.files[0])
-    label = None
-    if len(job.files) > 1:
+    from medssl.ingest.formats import read_images, read_label
+
+    label: tuple[Array, Array | None] | None = None
+    files = job.files
+    if job.label is not None:
+        files = files[: -len(job.label.files)]
         try:
-            label, label_affine = _image(job.kind, job.files[1], label=True)
+            label = read_label(job.label.kind, job.label.files)
         except MedsslError as error:
             raise MedsslError(error.code, f"Its label map: {error.what}") from None
-        _check_label(array, affine, label, label_affine)
-    yield Picture(array, affine, label)
-
-
-def _image(kind: Kind, path: Path, label: bool = False) -> tuple[Array, Array | None]:
-    if kind is Kind.NIFTI:
-        from medssl.ingest.nifti import read_nifti
-
-        return read_nifti(path)
-    from medssl.ingest.images import read_png
-
-    return read_png(path, label), None
+    for image in read_images(job.kind, files, job.row.channels):
+        if label is not None:
+            _check_label(image.array, image.affine, *label)
+        yield Picture(
+            image.array, image.affine, label and label[0], part=image.part, whole=image.whole
+        )
 
 
 def _check_label(array: Array, affine: Array | None, label: Array, other: Array | None) -> None:
@@ -174,7 +173,9 @@ def _read_archive(path: Path) -> Iterator[Picture]:
 def item_of(job: Job, seen: Survey) -> Item:
     """A job as work, known by its files and what is made of them."""
     drawn = [] if job.drawing is None else job.drawing.paths
-    text = "|".join([job.kind, *map(seen.key, [*job.files, *drawn])])
+    of_label = 0 if job.label is None else len(job.label.files)
+    files = map(seen.key, [*job.files, *drawn])
+    text = "|".join([job.kind, *files, f"{of_label}:{job.row.channels}"])
     if job.drawing is not None:
         text += f"|{job.drawing.values}|{sorted(job.drawing.rules.only)}"
     for volume in job.volumes:

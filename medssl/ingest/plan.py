@@ -10,11 +10,11 @@ from medssl.errors import MedsslError
 from medssl.ingest.dicom import DicomVolume, group_slices, same_pixels
 from medssl.ingest.headers import Refused, SliceHeader
 from medssl.ingest.images import SPLIT_FOLDERS
-from medssl.ingest.jobs import Drawing, Job
+from medssl.ingest.jobs import Drawing, ImageFile, Job
 from medssl.ingest.label_maps import ReadLabels, plan_labels, read_labels
 from medssl.ingest.pseudonym import Pseudonymizer
 from medssl.ingest.rejection import Rejection
-from medssl.ingest.scan import Found, Kind
+from medssl.ingest.scan import IMAGE_KINDS, PICTURES, Found, Kind
 from medssl.ingest.structures import EVERY, NameRules
 from medssl.ingest.tables import Row, Tables
 from medssl.store.records import LabelValue
@@ -30,8 +30,9 @@ class Context:
         names: the pseudonymizer.
         tables: the tables found.
         modality: of files that state none ("OT" unless the user says).
-        class_folders: whether a PNG's folder is its class.
+        class_folders: whether a picture's folder is its class.
         allow: codes of defects to accept.
+        data: relative path of a header to that of the file with its voxels.
         label_names: label values that tables or the user named.
         rules: what the user said of the names of structures.
     """
@@ -41,6 +42,7 @@ class Context:
     modality: str = "OT"
     class_folders: bool = False
     allow: Collection[str] = ()
+    data: Mapping[str, str] = field(default_factory=dict)
     label_names: Mapping[int, str] = field(default_factory=dict)
     rules: NameRules = EVERY
 
@@ -73,9 +75,9 @@ def plan(
         readers: how files are read.
     """
     jobs, rejections = _dicom(found, slices, context, readers)
-    for part in (_images(found, context, Kind.NIFTI), _images(found, context, Kind.PNG)):
-        jobs += part[0]
-        rejections += part[1]
+    image_jobs, image_rejections = _images(found, context)
+    jobs += image_jobs
+    rejections += image_rejections
     jobs += [Job(Kind.NPZ, [item.path]) for item in found if item.kind is Kind.NPZ]
     return jobs, rejections
 
@@ -99,7 +101,7 @@ def _dicom(
         readers.labels(labels, context.rules),
         volumes,
         context.label_names,
-        bool(_pairs(_image_files(found), context.tables)),
+        bool(_pairs([i.relative for i in found if i.kind in IMAGE_KINDS], context.tables)),
         context.rules,
     )
     rejections = [r for r in rejections if r.code != "LABEL_WITHOUT_IMAGE"] + more
@@ -165,37 +167,36 @@ def _row(relative: str, tables: Tables) -> Row | None:
     return None if dataset is None else dataset.rows.get(relative)
 
 
-def _images(
-    found: Sequence[Found], context: Context, kind: Kind
-) -> tuple[list[Job], list[Rejection]]:
+def _images(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
     """Jobs for files that are an image each, with their label maps."""
-    files = {item.relative: item.path for item in found if item.kind is kind}
+    paths = {item.relative: item.path for item in found}
+    files = {
+        item.relative: ImageFile(
+            item.kind,
+            [paths[name] for name in (item.relative, context.data.get(item.relative)) if name],
+        )
+        for item in found
+        if item.kind in IMAGE_KINDS
+    }
     pairs = _pairs(files, context.tables)
     label_maps = set(pairs.values())
     jobs: list[Job] = []
     rejections: list[Rejection] = []
-    for relative, path in files.items():
+    for relative, image in files.items():
         if relative in label_maps:
             continue
-        if PurePosixPath(relative).parent.name in LABEL_FOLDERS.values():
-            rejections.append(Rejection([path], "LABEL_WITHOUT_IMAGE", "No image has its name"))
-            continue
         label = files[pairs[relative]] if relative in pairs else None
-        both = [path] if label is None else [path, label]
+        both = [*image.files, *(label.files if label is not None else [])]
         try:
-            row = _row_of_image(relative, context, kind)
+            row = _row_of_image(relative, context, image.kind)
         except MedsslError as error:
             rejections.append(Rejection(both, error.code, error.what))
             continue
-        jobs.append(Job(kind, both, row=row))
+        jobs.append(Job(image.kind, both, row=row, label=label))
     return jobs, rejections
 
 
-def _image_files(found: Sequence[Found]) -> dict[str, Path]:
-    return {item.relative: item.path for item in found if item.kind in (Kind.NIFTI, Kind.PNG)}
-
-
-def _pairs(files: dict[str, Path], tables: Tables) -> dict[str, str]:
+def _pairs(files: Collection[str], tables: Tables) -> dict[str, str]:
     """Image to label map: as a table says, else by the folder layout."""
     pairs: dict[str, str] = {}
     for relative in files:
@@ -214,13 +215,18 @@ def _row_of_image(relative: str, context: Context, kind: Kind) -> Row:
     """What the tables say of an image.
 
     Raises:
-        MedsslError: SUBJECT_UNKNOWN where there is a table that does not say.
+        MedsslError: SUBJECT_UNKNOWN where there is a table that does not say; LABEL_WITHOUT_IMAGE
+            for a label map; what a BIDS tree refuses.
     """
     dataset = context.tables.of(relative)
+    if dataset is not None and relative in dataset.refusals:
+        raise MedsslError(*dataset.refusals[relative])
+    if PurePosixPath(relative).parent.name in LABEL_FOLDERS.values():
+        raise MedsslError("LABEL_WITHOUT_IMAGE", "No image has its name")
     if dataset is not None and dataset.broken:
         raise MedsslError("SUBJECT_UNKNOWN", "The table of its folder could not be used")
     if dataset is None or not dataset.rows:
-        return _class_row(relative) if context.class_folders and kind is Kind.PNG else Row()
+        return _class_row(relative) if context.class_folders and kind in PICTURES else Row()
     row = dataset.rows.get(relative)
     if row is None or (dataset.has_subjects and not row.subject):
         raise MedsslError("SUBJECT_UNKNOWN", "The table of its folder does not name its subject")

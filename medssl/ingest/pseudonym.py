@@ -21,7 +21,11 @@ _LENGTH = 12  # hex digits: 48 bits
 _LENGTH_VOLUME = 16  # volumes are many; 64 bits
 
 # Only endings that tell nothing: "MR.1.2.840..." would hand out a UID.
-_ENDINGS = (".nii.gz", ".nii", ".dcm", ".ima", ".png", ".npz", ".csv", ".json", ".txt", ".pdf")
+_ENDINGS = (
+    ".nii.gz", ".nii", ".hdr", ".img", ".dcm", ".ima", ".nrrd", ".nhdr", ".mha", ".mhd", ".raw",
+    ".zraw", ".raw.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npz", ".zip", ".tar", ".tgz",
+    ".tar.gz", ".csv", ".tsv", ".json", ".txt", ".pdf",
+)  # fmt: skip
 
 
 class Pseudonymizer:

@@ -12,8 +12,10 @@ from pathlib import Path
 from medssl.cluster import Cluster
 from medssl.errors import CODES, MedsslError
 from medssl.ingest.account import Account, IngestSummary
+from medssl.ingest.bids import DESCRIPTION
 from medssl.ingest.dicom import ALLOWABLE
 from medssl.ingest.earlier import Earlier, series_of
+from medssl.ingest.inputs import gather, mark_unplanned, notes_on
 from medssl.ingest.isolate import Limits
 from medssl.ingest.load import Loader
 from medssl.ingest.make import item_of, make, read_labels_in_a_process, same_in_a_process
@@ -26,17 +28,10 @@ from medssl.ingest.survey import Survey, survey
 from medssl.ingest.tables import TABLE_NAMES, Tables
 from medssl.ingest.unfinished import Unfinished
 from medssl.progress import track
-from medssl.store import Outcome, StoreInfo, StoreWriter
+from medssl.store import StoreInfo, StoreWriter
 
 PRIVATE_SUFFIX = ".private"
 KEY_NAME = "site.key"
-_UNPLANNED = {
-    Kind.TABLE: (Outcome.IGNORED, "NOT_AN_IMAGE"),
-    Kind.OTHER: (Outcome.IGNORED, "NOT_AN_IMAGE"),
-    Kind.LINK: (Outcome.IGNORED, "LINK_NOT_FOLLOWED"),
-    Kind.BROKEN: (Outcome.REJECTED, "FILE_UNREADABLE"),
-    Kind.UNSUPPORTED: (Outcome.REJECTED, "FORMAT_UNSUPPORTED"),
-}
 
 
 def ingest(
@@ -65,8 +60,8 @@ def ingest(
         store_path: the store to make.
         key_file: the site key; ``<STORE>.private/site.key`` by default, made where missing.
         label_names: names of label map values, over those that tables state.
-        modality: DICOM code for files that state none (NIfTI, PNG, .npz).
-        class_folders: take the folder of a PNG without a table for its class.
+        modality: DICOM code for files that state none (NIfTI, PNG, .npz, ...).
+        class_folders: take the folder of a picture without a table for its class.
         allow: codes of defects to accept (:data:`medssl.ingest.dicom.ALLOWABLE`); the manifest
             keeps them for each volume that has one.
         structures: of DICOM SEG and RTSTRUCT, take those of these names alone.
@@ -103,12 +98,16 @@ def ingest(
             earlier = Earlier.read(store_path, work.base, private, names)
         listed = walk(in_path)
         seen = _survey(listed, work, earlier, names, allow, pool)
-        tables = Tables.read([*seen.found, *_unread(listed, seen)])
-        stated = _stated_names(label_names, tables, earlier)
+        look = partial(survey, folder=work.headers, allow=allow, pool=pool)
+        inputs = gather(seen, _unread(listed, seen), look, work.archives)
+        seen = inputs.seen
+        stated = _stated_names(label_names, inputs.tables, earlier)
         rules = NameRules.of(stated.values(), structures)
-        context = Context(names, tables, modality, class_folders, allow, stated, rules)
+        context = Context(
+            names, inputs.tables, modality, class_folders, allow, inputs.data, stated, rules
+        )
         account = Account(seen.found, names, earlier.batch if earlier else 1)
-        _mark_unplanned(seen, tables, account)
+        mark_unplanned(inputs, account)
         loader = _load(store_path, made_by, work, earlier, seen, context, account, pool)
         details = {
             path: (item.size, item.modified, series_of(seen.slices[path], names)
@@ -121,16 +120,19 @@ def ingest(
                 _all_label_names(loader.label_values, loader.structures | stated, earlier)
             )
             loader.writer.finish(account.rows, len(seen.found))
+    resumed = ["Went on where an interrupted ingest had stopped."] if work.resumed else []
+    unusable = [] if loader.volumes else ["Nothing could be used; no store was made."]
+    found = len(listed) + sum(inputs.members.values())
     return IngestSummary(
-        found=len(listed),
+        found=found,
         volumes=loader.volumes,
         subjects=len(loader.subjects),
         counts=account.counts(),
-        notes=_notes(seen.found, context, loader, work.resumed),
+        notes=resumed + notes_on(inputs) + unusable,
         store=store_path if loader.volumes else None,
         private=private,
-        incomplete=loader.incomplete or any(d.missing for d in tables.datasets),
-        known=len(listed) - len(seen.found),
+        incomplete=loader.incomplete or bool(inputs.missing),
+        known=found - len(seen.found),
         added=loader.added,
     )
 
@@ -162,7 +164,7 @@ def _unread(listed: Sequence[Listed], seen: Survey) -> list[Found]:
     """The files that are not read again; their tables still speak for new ones."""
     kinds = {True: Kind.TABLE, False: Kind.OTHER}
     return [
-        Found(item.path, item.relative, kinds[item.path.name in TABLE_NAMES])
+        Found(item.path, item.relative, kinds[item.path.name in (*TABLE_NAMES, DESCRIPTION)])
         for item in listed
         if item.path not in seen.listed
     ]
@@ -238,24 +240,6 @@ def _made_by(modality: str) -> dict[str, str]:
     return {"verb": "ingest", "modality": modality, "python": platform.python_version(), **packages}
 
 
-def _mark_unplanned(seen: Survey, tables: Tables, account: Account) -> None:
-    """Rows for tables, and for what is no image."""
-    done: set[Path] = set()
-    for dataset in tables.datasets:
-        detail = f"{dataset.missing} files it names are not there" if dataset.missing else "table"
-        used = [item.path for item in dataset.used if item.path in seen.listed]
-        account.mark(used, Outcome.USED, detail=detail)
-        done.update(used)
-        for item, error in dataset.refused:
-            if item.path in seen.listed:
-                account.mark([item.path], Outcome.REJECTED, error.code, error.what)
-                done.add(item.path)
-    for item in seen.found:
-        if item.kind in _UNPLANNED and item.path not in done:
-            outcome, code = _UNPLANNED[item.kind]
-            account.mark([item.path], outcome, code, item.note)
-
-
 def _stated_names(
     label_names: Mapping[int, str] | None, tables: Tables, earlier: Earlier | None
 ) -> dict[int, str]:
@@ -282,30 +266,3 @@ def _all_label_names(
                 fix="State the store's name with --label-name, or make another store.",
             )
     return dict(sorted(names.items()))
-
-
-def _notes(found: Sequence[Found], context: Context, loader: Loader, resumed: bool) -> list[str]:
-    notes = ["Went on where an interrupted ingest had stopped."] if resumed else []
-    alone = 0
-    for item in found:
-        if item.kind in (Kind.NIFTI, Kind.PNG):
-            dataset = context.tables.of(item.relative)
-            alone += dataset is None or not (dataset.has_subjects or dataset.broken)
-    if alone:
-        notes.append(
-            f"No table states the subjects of {alone} files: each image counts as its own "
-            "subject, so two images of one patient can end on both sides of a split."
-        )
-    if any(item.kind is Kind.NPZ for item in found):
-        notes.append("An .npz states no subjects: each image counts as its own.")
-    columns = sorted(
-        {n for d in context.tables.datasets for r in d.rows.values() for n in r.labels}
-    )
-    if columns:
-        notes.append("Label columns taken from tables: " + ", ".join(columns))
-    missing = sum(dataset.missing for dataset in context.tables.datasets)
-    if missing:
-        notes.append(f"{missing} files that tables name are not there.")
-    if loader.volumes == 0:
-        notes.append("Nothing could be used; no store was made.")
-    return notes

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from medssl.errors import MedsslError
+from medssl.ingest.bounded import Bounded
 
 HEAD_BYTES = 352
 NIFTI1_HEADER, NIFTI2_HEADER = 348, 540
@@ -21,32 +23,62 @@ _VRS = frozenset(
     b"AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN "
     b"UR US UT UV".split()
 )
-_IMAGE_SUFFIXES = (".dcm", ".dicom", ".ima", ".nii", ".nii.gz", ".png", ".npz")
+IMAGE_SUFFIXES = (
+    ".dcm", ".dicom", ".ima", ".nii", ".nii.gz", ".png", ".npz", ".nrrd", ".nhdr", ".mha", ".mhd",
+    ".jpg", ".jpeg", ".tif", ".tiff", ".zip", ".tar", ".tgz", ".tar.gz",
+)  # fmt: skip
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"NRRD000", "NRRD"),
-    (b"ObjectType =", "MetaImage"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-    (b"PK\x03\x04", "a zip archive"),
     (b"BZh", "a bzip2 archive"),
     (b"\xfd7zXZ\x00", "an xz archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
 )
+_KINDS: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"NRRD000", "nrrd"),
+    (b"ObjectType", "metaimage"),
+    (b"NDims", "metaimage"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"II+\x00", "tiff"),  # BigTIFF
+    (b"MM\x00+", "tiff"),
+)
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_TAR = b"ustar"  # at byte 257
+_APPLE_DOUBLE = b"\x00\x05\x16\x07"
+# Media Storage SOP Class UID (0002,0002), explicit little-endian: Media Storage Directory Storage.
+_DICOMDIR = b"\x02\x00\x02\x00UI\x14\x001.2.840.10008.1.3.10"
 
 
 class Kind(StrEnum):
     """What a file is."""
 
     DICOM = "dicom"
+    DICOMDIR = "dicomdir"  # lists the files of a medium
     NIFTI = "nifti"
+    NIFTI_PAIR = "nifti_pair"  # the .hdr of a pair
+    ANALYZE = "analyze"  # the .hdr
+    NRRD = "nrrd"
+    METAIMAGE = "metaimage"
     PNG = "png"
+    JPEG = "jpeg"
+    TIFF = "tiff"
     NPZ = "npz"
+    ZIP = "zip"
+    TAR = "tar"  # with or without gzip
+    DATA = "data"  # the voxels of a header in another file; `detached` says which
+    REFUSED = "refused"  # a header, or its data, that cannot be used; `detached` says why
     TABLE = "table"  # .csv or .json; whether it is one of ours is for `tables` to say
     UNSUPPORTED = "unsupported"  # an image or archive that is not read yet
     BROKEN = "broken"  # named like an image, or empty, and not one
     LINK = "link"  # a symbolic link that is not followed
     OTHER = "other"
+
+
+PICTURES = (Kind.PNG, Kind.JPEG, Kind.TIFF)
+IMAGE_KINDS = (Kind.NIFTI, Kind.NIFTI_PAIR, Kind.NRRD, Kind.METAIMAGE, *PICTURES)
+"""Kinds of files that are an image each, or several of one subject."""
+ARCHIVES = (Kind.ZIP, Kind.TAR)
 
 
 @dataclass(frozen=True)
@@ -160,27 +192,33 @@ def sniff(path: Path) -> tuple[Kind, str]:
         return Kind.BROKEN, "cannot be opened"
     kind, note = _by_content(path, head)
     name = path.name.lower()
-    if kind is not Kind.OTHER:
+    if kind is not Kind.OTHER or note:
         return kind, note
     if name.endswith((".csv", ".json")):
         return Kind.TABLE, ""
-    if name.endswith(_IMAGE_SUFFIXES) or (not head and "." not in name):
+    if name.endswith(IMAGE_SUFFIXES) or (not head and "." not in name):
         return Kind.BROKEN, "empty" if not head else "not what its name says"
     return Kind.OTHER, "no image"
 
 
 def _by_content(path: Path, head: bytes) -> tuple[Kind, str]:
     if head[128:132] == b"DICM" or _bare_dicom(head):
-        return Kind.DICOM, ""
-    if head[:8] == b"\x89PNG\r\n\x1a\n":
-        return Kind.PNG, ""
+        return (Kind.DICOMDIR if _DICOMDIR in head else Kind.DICOM), ""
+    for magic, kind in _KINDS:
+        if head.startswith(magic):
+            return Kind(kind), ""
+    if head.startswith(_ZIP):
+        return _by_members(path)
+    if head[257:262] == _TAR:
+        return Kind.TAR, ""
     if head[:2] == b"\x1f\x8b":
-        return _by_nifti(_unzipped_head(path), "a gzip archive")
-    if head[:4] == b"PK\x03\x04" and _is_npz(path):
-        return Kind.NPZ, ""
+        inside = _unzipped_head(path)
+        return (Kind.TAR, "") if inside[257:262] == _TAR else _by_nifti(inside, "a gzip archive")
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return Kind.UNSUPPORTED, name
+    if head.startswith(_APPLE_DOUBLE):
+        return Kind.OTHER, "what macOS notes beside a file"
     return _by_nifti(head, "")
 
 
@@ -192,9 +230,9 @@ def _by_nifti(head: bytes, otherwise: str) -> tuple[Kind, str]:
     if (one and magic1 == b"n+1\0") or (two and magic2[:4] == b"n+2\0"):
         return Kind.NIFTI, ""
     if (one and magic1 == b"ni1\0") or (two and magic2[:4] == b"ni2\0"):
-        return Kind.UNSUPPORTED, "a NIfTI pair (.hdr with .img)"
+        return Kind.NIFTI_PAIR, ""
     if one and len(head) >= NIFTI1_HEADER:
-        return Kind.UNSUPPORTED, "Analyze 7.5, which does not say left from right"
+        return Kind.ANALYZE, ""
     return (Kind.UNSUPPORTED, otherwise) if otherwise else (Kind.OTHER, "")
 
 
@@ -206,13 +244,22 @@ def _unzipped_head(path: Path) -> bytes:
         return b""
 
 
-def _is_npz(path: Path) -> bool:
+def _by_members(path: Path) -> tuple[Kind, str]:
+    """What a zip is: a folder, arrays of NumPy, or a document. A damaged one is refused later."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
-        return False
-    return bool(names) and all(name.endswith(".npy") for name in names)
+        with path.open("rb") as stream:
+            bounded: Any = Bounded(stream, path.stat().st_size)
+            with zipfile.ZipFile(bounded) as archive:
+                names = archive.namelist()
+    # zipfile raises many types on a damaged directory.
+    except Exception:
+        return Kind.ZIP, ""
+    if names and all(name.endswith(".npy") for name in names):
+        return Kind.NPZ, ""
+    # What every Office Open XML document has, and what every OpenDocument begins with.
+    if "[Content_Types].xml" in names or names[:1] == ["mimetype"]:
+        return Kind.OTHER, "a document"
+    return Kind.ZIP, ""
 
 
 def _bare_dicom(head: bytes) -> bool:

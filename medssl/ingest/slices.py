@@ -14,13 +14,13 @@ from pydicom.tag import Tag
 
 from medssl.errors import MedsslError
 from medssl.ingest.attributes import ATTRIBUTES
+from medssl.ingest.dicom_pictures import picture_slices
 from medssl.ingest.diffusion import B_VALUE_TAGS
 from medssl.ingest.enhanced import enhanced_slices
 from medssl.ingest.headers import Refused, SliceHeader, classic_slice, refuse_pixels
 from medssl.ingest.kinds import ENHANCED, PICTURE, PROJECTION, refuse_kind
 from medssl.ingest.lean import LeanHeader, read_lean
 from medssl.ingest.mosaic import MOSAIC_TAGS, is_mosaic, mosaic_slices
-from medssl.ingest.pictures import picture_slices
 from medssl.ingest.radiograph import radiograph
 from medssl.ingest.stated import STATED_TAGS
 from medssl.ingest.tags import required, text

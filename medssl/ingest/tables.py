@@ -34,38 +34,28 @@ SPLITS = {
     "test": "test",
 }
 _IDENTIFYING = frozenset(
-    {
-        "name",
-        "patient_name",
-        "patientname",
-        "first_name",
-        "last_name",
-        "surname",
-        "mrn",
-        "patient_id",
-        "patientid",
-        "birth_date",
-        "birthdate",
-        "dob",
-        "date_of_birth",
-        "address",
-        "phone",
-        "email",
-        "ssn",
-    }
-)
+    ["name", "patient_name", "patientname", "first_name", "last_name", "surname", "mrn",
+     "patient_id", "patientid", "birth_date", "birthdate", "dob", "date_of_birth", "address",
+     "phone", "email", "ssn"]
+)  # fmt: skip
 _MSD_MODALITIES = {"mri": "MR", "mr": "MR", "ct": "CT", "pet": "PT"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """What the tables say of one image; ``label_map`` is a relative path."""
+    """What the tables say of one image; ``label_map`` is a relative path.
+
+    ``study`` tells the visits of a subject apart; ``channels`` is how many kinds of image a 4D
+    file holds, 0 where no table says.
+    """
 
     subject: str | None = None
+    study: str = ""
     modality: str = ""
     split: str = ""
     labels: dict[str, LabelValue] = field(default_factory=dict)
     label_map: str | None = None
+    channels: int = 0
 
 
 @dataclass
@@ -80,6 +70,9 @@ class DataSet:
         broken: why a table could not be used, or "".
         used, refused: its tables, and the error of those that could not be used.
         missing: how many files they name that are not there.
+        refusals: code and detail of images that its layout refuses, by relative path.
+        sidecars: relative paths of files that describe images, and are not read.
+        remarks: what the user should know, free of identifiers.
     """
 
     root: str
@@ -90,6 +83,9 @@ class DataSet:
     used: list[Found] = field(default_factory=list)
     refused: list[tuple[Found, MedsslError]] = field(default_factory=list)
     missing: int = 0
+    refusals: dict[str, tuple[str, str]] = field(default_factory=dict)
+    sidecars: set[str] = field(default_factory=set)
+    remarks: list[str] = field(default_factory=list)
 
 
 class Tables:
@@ -177,9 +173,9 @@ def _read_csv(text: str, dataset: DataSet, present: set[str]) -> None:
         return
     if "file" not in columns:
         raise _invalid("The table has no column `file`")
-    if {name.lower().replace(" ", "_") for name in header} & _IDENTIFYING:
+    if any(identifying(name) for name in header):
         raise _invalid("A column name promises identifiers (a name, a number, a birth date)")
-    labels = {name: _typed(cells) for name, cells in columns.items() if name not in RESERVED}
+    labels = {name: typed_column(cells) for name, cells in columns.items() if name not in RESERVED}
     rows: dict[str, Row] = {}
     for number, file in enumerate(columns["file"]):
         relative = _resolve(file, dataset.root, present)
@@ -218,6 +214,7 @@ def _merge(dataset: DataSet, rows: dict[str, Row], present: set[str]) -> None:
                 split=row.split or known.split,
                 labels={**known.labels, **row.labels},
                 label_map=row.label_map or known.label_map,
+                channels=row.channels or known.channels,
             )
         dataset.rows[relative] = row
 
@@ -244,7 +241,12 @@ def _split(text: str) -> str:
     return SPLITS[text]
 
 
-def _typed(cells: Sequence[str]) -> list[LabelValue]:
+def identifying(column: str) -> bool:
+    """Whether a column's name promises a name, a number or a birth date of a person."""
+    return column.lower().replace(" ", "_") in _IDENTIFYING
+
+
+def typed_column(cells: Sequence[str]) -> list[LabelValue]:
     """A column as whole numbers, else as numbers, else as text; empty cells are None."""
     cells = ["" if cell.lower() in ("nan", "n/a") else cell for cell in cells]
     for kind in (int, float):
@@ -266,6 +268,7 @@ def _read_msd(text: str, dataset: DataSet, present: set[str]) -> None:
         raise _invalid("`modality` or `labels` in dataset.json is not an object")
     modalities = [str(m).lower() for m in data.get("modality", {}).values()]
     modality = _MSD_MODALITIES.get(modalities[0].split("-")[0], "") if len(modalities) == 1 else ""
+    channels = len(modalities) if len(modalities) > 1 else 0
     rows: dict[str, Row] = {}
     for split, key in (("train", "training"), ("test", "test")):
         for entry in data.get(key) or []:
@@ -275,7 +278,7 @@ def _read_msd(text: str, dataset: DataSet, present: set[str]) -> None:
                 raise _invalid(f"An entry of `{key}` in dataset.json does not name an image")
             where = None if label is None else _resolve(label, dataset.root, present)
             place = _resolve(image, dataset.root, present)
-            rows[place] = Row(modality=modality, split=split, label_map=where)
+            rows[place] = Row(modality=modality, split=split, label_map=where, channels=channels)
     _merge(dataset, rows, present)
     names = {str(k): str(v) for k, v in data.get("labels", {}).items()}
     dataset.label_names.update(_label_names(names, ("value", "name")))

@@ -41,6 +41,7 @@ class Unfinished:
         self.folder = store.with_name(f".{store.name}.partial")
         self.store, self.base = self.folder / "store", self.folder / "base"
         self.headers, self.volumes = self.folder / "headers", self.folder / "volumes"
+        self.archives = self.folder / "archives"
         self._options = json.dumps(options, sort_keys=True)
         self.resumed = False
 
@@ -52,7 +53,7 @@ class Unfinished:
         if stated.exists() and stated.read_text(encoding="utf-8") == self._options:
             self.resumed = True
             return self
-        for old in (self.store, self.base, self.headers, self.volumes):
+        for old in (self.store, self.base, self.headers, self.volumes, self.archives):
             shutil.rmtree(old, ignore_errors=True)
         partial = stated.with_suffix(".new")
         partial.write_text(self._options, encoding="utf-8")

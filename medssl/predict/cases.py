@@ -16,8 +16,8 @@ import numpy.typing as npt
 from medssl.errors import MedsslError
 from medssl.ingest.dicom import DicomVolume, find_volumes
 from medssl.ingest.headers import Refused
-from medssl.ingest.images import read_png
 from medssl.ingest.nifti import read_nifti
+from medssl.ingest.pictures import read_png
 from medssl.ingest.plan import LABEL_FOLDERS
 from medssl.ingest.pseudonym import Pseudonymizer
 from medssl.ingest.scan import Found, Kind
@@ -33,6 +33,8 @@ _UNPREDICTED = {
     "picture": "MODALITY_UNSUPPORTED",
     "tilted": "GANTRY_TILT",
 }
+# What says something of other files, and files that say nothing.
+_NO_IMAGE = (Kind.TABLE, Kind.OTHER, Kind.LINK, Kind.DICOMDIR)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def find_cases(
     for item in found:
         if item.kind is Kind.DICOM:
             continue
-        if item.relative in label_maps or item.kind in (Kind.TABLE, Kind.OTHER, Kind.LINK):
+        if item.relative in label_maps or item.kind in _NO_IMAGE:
             finding.ignored += 1
             continue
         case_id = _unique(item.relative, taken)

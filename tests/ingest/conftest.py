@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+from medssl.ingest.run import ingest
 
 
 def slice_dataset(
@@ -82,3 +85,17 @@ def write_stack() -> Callable[..., list[Path]]:
         return paths
 
     return write
+
+
+@pytest.fixture
+def ingested(tmp_path: Path) -> Callable[..., tuple[Any, dict[str, tuple[str, str]]]]:
+    """Ingest ``in`` into ``store``: the summary, and (outcome, code) by real path."""
+
+    def run(**options: Any) -> tuple[Any, dict[str, tuple[str, str]]]:
+        summary = ingest(tmp_path / "in", tmp_path / "store", **options)
+        with (tmp_path / "store.private" / "ledger.csv").open(encoding="utf-8") as stream:
+            table = list(csv.DictReader(stream))
+        assert summary.found == sum(summary.counts.values()) == len(table)
+        return summary, {row["real_path"]: (row["outcome"], row["code"]) for row in table}
+
+    return run

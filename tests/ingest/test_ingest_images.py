@@ -2,48 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from medssl.errors import MedsslError
-from medssl.ingest.images import read_medmnist, read_png
-
-
-def png(path, array, mode=None):
-    Image.fromarray(array, mode).save(path, format="PNG")
-    return path
+from medssl.ingest.images import read_medmnist
 
 
 def code_of(read, *arguments, **named):
     with pytest.raises(MedsslError) as caught:
         read(*arguments, **named)
     return caught.value.code
-
-
-def test_grey_and_colour_png(tmp_path):
-    grey = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    np.testing.assert_array_equal(read_png(png(tmp_path / "a", grey)), grey[None])
-    deep = grey.astype(np.uint16) * 9000
-    np.testing.assert_array_equal(read_png(png(tmp_path / "b", deep)), deep[None])
-    colour = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
-    np.testing.assert_array_equal(read_png(png(tmp_path / "c", colour)), colour.transpose(2, 0, 1))
-
-
-def test_palette_is_an_image_only_as_a_label_map(tmp_path):
-    indices = np.array([[0, 1], [2, 1]], dtype=np.uint8)
-    image = Image.fromarray(indices, "P")
-    image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
-    image.save(tmp_path / "a", format="PNG")
-    assert code_of(read_png, tmp_path / "a") == "PIXEL_FORMAT_UNSUPPORTED"
-    np.testing.assert_array_equal(read_png(tmp_path / "a", label=True), indices[None])
-
-
-def test_damaged_and_transparent_png(tmp_path):
-    path = png(tmp_path / "a", np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8))
-    path.write_bytes(path.read_bytes()[:-300])
-    assert code_of(read_png, path) == "DECODE_FAILED"
-    path = png(tmp_path / "b", np.zeros((2, 2, 4), np.uint8))
-    assert code_of(read_png, path) == "PIXEL_FORMAT_UNSUPPORTED"
-    assert code_of(read_png, path, label=True) == "LABEL_INVALID"
 
 
 def test_medmnist_shapes_splits_and_labels(tmp_path):

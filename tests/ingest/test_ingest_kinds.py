@@ -48,7 +48,6 @@ def test_documents_are_no_images(one, sop_class, what):
 @pytest.mark.parametrize(
     ("sop_class", "name"),
     [
-        (uid.RTStructureSetStorage, "RT Structure Set Storage"),
         (uid.RTPlanStorage, "RT Plan Storage"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import nibabel as nib
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 import SimpleITK as sitk
 
 from medssl.errors import MedsslError
-from medssl.ingest.nifti import read_nifti, same_grid
+from medssl.ingest.nifti import read_grid, read_nifti, read_nifti_volumes, same_grid
+from medssl.store import Store
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 1.5, 0, -20], [0, 0, 3, 5], [0, 0, 0, 1]])
 
@@ -133,6 +135,33 @@ def test_truncated_file_is_refused(tmp_path, name):
     assert code_of(path) == "FILE_TRUNCATED"
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_no_flipped_bit_of_a_packed_file_goes_unseen(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 999, (5, 5, 5)).astype(np.int16)
+    path = save(tmp_path / "a.nii.gz", noise)
+    data = path.read_bytes()
+    refused = 0
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        try:
+            array, affine = read_nifti(path)
+        except MedsslError:
+            refused += 1
+            continue
+        np.testing.assert_array_equal(array[0], noise)
+        np.testing.assert_allclose(affine, AFFINE, atol=1e-6)
+    assert refused > 0.9 * len(data)
+
+
+def test_more_voxels_than_the_header_speaks_of_are_not_dropped(tmp_path):
+    path = save(tmp_path / "a.nii", volume(shape=(30, 30, 30, 4)))
+    raw = bytearray(path.read_bytes())
+    raw[40:42] = (3).to_bytes(2, "little")  # dim[0]: how many dimensions count
+    path.write_bytes(raw)
+    assert nib.load(path).shape == (30, 30, 30)
+    assert code_of(path) == "FILE_UNREADABLE"
+
+
 def test_trailing_single_axes_are_dropped_and_a_single_slice_is_2d(tmp_path):
     four = np.zeros((2, 3, 4, 1), np.int16)
     assert read_nifti(save(tmp_path / "a.nii", four))[0].shape == (1, 2, 3, 4)
@@ -146,3 +175,105 @@ def test_same_grid_looks_at_the_far_corner():
     turned[0, 1] += 0.01
     assert same_grid(AFFINE, turned, (3, 3, 3))
     assert not same_grid(AFFINE, turned, (3, 300, 3))
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_volumes_of_a_time_series(tmp_path, kind, name):
+    path = save(tmp_path / name, volume(shape=(3, 4, 5, 7)), kind=kind)
+    volumes = read_nifti_volumes(path)
+    assert volumes.count == 7
+    np.testing.assert_allclose(volumes.affine, AFFINE, atol=1e-6)
+    for number in range(7):
+        expected = np.asarray(nib.load(path).dataobj[..., number])
+        np.testing.assert_array_equal(volumes.volume(number), expected[None])
+
+
+def test_scaled_volumes_are_those_of_nibabel(tmp_path):
+    image = nib.Nifti1Image(volume(shape=(3, 4, 5, 2)), AFFINE)
+    image.set_qform(AFFINE, 1)
+    image.header.set_slope_inter(0.1, -3)
+    nib.save(image, tmp_path / "a.nii")
+    volumes = read_nifti_volumes(tmp_path / "a.nii")
+    for number in (0, 1):
+        expected = nib.load(tmp_path / "a.nii").get_fdata()[..., number]
+        np.testing.assert_array_equal(volumes.volume(number)[0], expected)
+
+
+def test_one_bad_voxel_refuses_the_whole_series(tmp_path):
+    values = volume(np.float32, (3, 4, 5, 6))
+    values[0, 0, 0, 5] = np.inf
+    path = save(tmp_path / "a.nii", values)
+    with pytest.raises(MedsslError, match="VOXELS_INVALID"):
+        read_nifti_volumes(path)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5, 1, 2), (3, 4, 5, 2, 3)])
+def test_a_fifth_dimension_is_refused(tmp_path, shape):
+    with pytest.raises(MedsslError, match="TIME_SERIES_UNSUPPORTED"):
+        read_nifti_volumes(save(tmp_path / "a.nii", volume(shape=shape)))
+
+
+@pytest.mark.parametrize(("unit", "code"), [("sec", ""), ("msec", ""), ("hz", "T"), ("ppm", "T")])
+def test_a_fourth_dimension_that_is_no_time_is_refused(tmp_path, unit, code):
+    path = save(tmp_path / "a.nii", volume(shape=(3, 4, 5, 2)), units="mm")
+    image = nib.load(path)
+    image.header.set_xyzt_units("mm", unit)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), path)
+    if not code:
+        assert read_nifti_volumes(path).count == 2
+        return
+    with pytest.raises(MedsslError, match="TIME_SERIES_UNSUPPORTED"):
+        read_nifti_volumes(path)
+
+
+def test_where_an_image_lies_without_its_voxels(tmp_path):
+    path = save(tmp_path / "a.nii", volume(shape=(3, 4, 5, 2)))
+    path.write_bytes(path.read_bytes()[:400])
+    shape, affine = read_grid(path)
+    assert shape == (3, 4, 5)
+    np.testing.assert_allclose(affine, AFFINE, atol=1e-6)
+
+
+def test_a_time_series_in_the_store(tmp_path, ingested):
+    (tmp_path / "in" / "images").mkdir(parents=True)
+    (tmp_path / "in" / "labels").mkdir()
+    values = volume(shape=(3, 4, 5, 3))
+    values[..., 2] = values[..., 0]  # the same voxels at another time are another volume
+    path = save(tmp_path / "in" / "images" / "a.nii.gz", values)
+    save(tmp_path / "in" / "labels" / "a.nii.gz", volume() % 2)
+    (tmp_path / "in" / "copy.nii").write_bytes(gzip.decompress(path.read_bytes()))
+    save(tmp_path / "in" / "images" / "b.nii.gz", volume())
+    save(tmp_path / "in" / "labels" / "b.nii.gz", volume(shape=(3, 4, 5, 2)) % 2)
+    (tmp_path / "in" / "copy.nii").rename(tmp_path / "in" / "z.nii")
+    summary, rows = ingested()
+    assert rows == {
+        "images/a.nii.gz": ("used", ""),
+        "labels/a.nii.gz": ("used", ""),
+        "images/b.nii.gz": ("rejected", "TIME_SERIES_UNSUPPORTED"),
+        "labels/b.nii.gz": ("rejected", "TIME_SERIES_UNSUPPORTED"),
+        "z.nii": ("rejected", "DUPLICATE_CONFLICT"),  # without its label map
+    }
+    store = Store.open(tmp_path / "store")
+    table = store.manifest.sort_values("part")
+    assert list(table["part"]) == ["time=1/3", "time=2/3", "time=3/3"]
+    for column in ("subject_id", "study_id", "series_id"):
+        assert table[column].nunique() == 1
+    assert table["volume_id"].nunique() == summary.volumes == 3
+    for number, volume_id in enumerate(table["volume_id"]):
+        np.testing.assert_array_equal(store[volume_id].array()[0], values[::-1, ..., number])
+        np.testing.assert_array_equal(store[volume_id].label()[0], volume()[::-1] % 2)
+
+
+def test_channels_of_a_decathlon_task_are_not_times(tmp_path, ingested):
+    (tmp_path / "in" / "imagesTr").mkdir(parents=True)
+    for name, count in (("a", 2), ("b", 3)):
+        save(tmp_path / "in" / "imagesTr" / f"{name}.nii.gz", volume(shape=(3, 4, 5, count)))
+    rows = [{"image": f"./imagesTr/{name}.nii.gz"} for name in "ab"]
+    text = json.dumps({"modality": {"0": "FLAIR", "1": "T1w"}, "training": rows})
+    (tmp_path / "in" / "dataset.json").write_text(text)
+    _, outcomes = ingested()
+    assert outcomes["imagesTr/a.nii.gz"] == ("used", "")
+    assert outcomes["imagesTr/b.nii.gz"] == ("rejected", "TIME_SERIES_UNSUPPORTED")
+    parts = Store.open(tmp_path / "store").manifest["part"]
+    assert sorted(parts) == ["channel=1/2", "channel=2/2"]

@@ -301,7 +301,9 @@ def test_real_dicom_tree_accounts_for_every_file(data_root, tmp_path):
     assert sum(summary.counts.values()) == summary.found == on_disk
     assert summary.exit_code is Exit.SOME_REJECTED
     store = Store.open(tmp_path / "store")
-    assert sorted(store.manifest["dims"].value_counts()) == [25, 92]
+    assert sorted(store.manifest["dims"].value_counts()) == [25, 94]
+    # A NIfTI of two volumes lies among the mosaics.
+    assert sorted(store.manifest.query("source == 'nifti'")["part"]) == ["time=1/2", "time=2/2"]
     ledger = store.ledger.to_csv() + store.manifest.to_csv()
     for canary in ("Dumbledore", "PGBM", "TCGA", "1.2.826", "HCrop", "ID_0010"):
         assert canary not in ledger

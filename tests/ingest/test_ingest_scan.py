@@ -54,8 +54,8 @@ def test_broken_and_unsupported_files_are_not_passed_over(tmp_path):
         "a.dcm": Kind.BROKEN,
         "IM0001": Kind.BROKEN,
         "b.nii.gz": Kind.BROKEN,
-        "c.nrrd": Kind.UNSUPPORTED,
-        "d.hdr": Kind.UNSUPPORTED,
+        "c.nrrd": Kind.NRRD,
+        "d.hdr": Kind.ANALYZE,
         "e.tgz": Kind.UNSUPPORTED,
     }
 
