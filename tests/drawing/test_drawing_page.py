@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from medssl.demo.report import (
+from medssl.drawing.page import (
     Commands,
     Details,
     Fact,
