@@ -20,6 +20,7 @@ from medssl.ingest.make import item_of, make, same_in_a_process
 from medssl.ingest.plan import Context, plan
 from medssl.ingest.pool import Pool, run_items
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
+from medssl.ingest.report import page_or_note
 from medssl.ingest.scan import Found, Kind, Listed, walk
 from medssl.ingest.survey import Survey, survey
 from medssl.ingest.tables import TABLE_NAMES, Tables
@@ -112,15 +113,17 @@ def ingest(
             for path, item in seen.listed.items()
         }  # fmt: skip
         account.write_private(private, details)
+        notes = _notes(seen.found, context, loader, work.resumed)
         if loader.added or (earlier and account.rows):
             loader.writer.set_label_names(_all_label_names(loader.label_values, stated, earlier))
-            loader.writer.finish(account.rows, len(seen.found))
+            store = loader.writer.finish(account.rows, len(seen.found))
+            notes += page_or_note(store, notes=notes)
     return IngestSummary(
         found=len(listed),
         volumes=loader.volumes,
         subjects=len(loader.subjects),
         counts=account.counts(),
-        notes=_notes(seen.found, context, loader, work.resumed),
+        notes=notes,
         store=store_path if loader.volumes else None,
         private=private,
         incomplete=loader.incomplete or any(d.missing for d in tables.datasets),
