@@ -11,7 +11,7 @@ from medssl.ingest.dicom import ALLOWABLE
 from medssl.ingest.report.advice import ADVICE, advice
 from medssl.ingest.report.odd import FEWEST, find_odd
 from medssl.ingest.report.sample import Sample, choose, sample
-from medssl.ingest.report.volumes import SOFT_TISSUE, WIDE, spread, window_of
+from medssl.ingest.report.volumes import SOFT_TISSUE, WIDE, is_placed, spread, window_of
 from medssl.store import Volume
 
 
@@ -95,6 +95,13 @@ def test_other_values_are_shown_between_their_percentiles():
     ct = Held(np.zeros((1, 1, 1)), modality="CT")
     stored, _ = window_of(ct, Sample(values, (1000.0, 3000.0), (0, 0, 0)))
     assert stored.width == 2000  # not in HU: shown as what it is
+
+
+def test_a_file_without_geometry_places_nothing():
+    array = np.zeros((1, 1, 1))
+    assert is_placed(Held(array, source="nifti"))
+    assert not is_placed(Held(array, source="npz"))
+    assert not is_placed(Held(array, source="other", defects=np.array(["AFFINE_INVALID"])))
 
 
 def test_values_of_one_unit_share_an_axis_and_others_their_own_range():

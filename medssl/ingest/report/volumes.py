@@ -29,7 +29,8 @@ PLACELESS = ("npz", "png")
 
 def is_placed(volume: Volume) -> bool:
     """Whether the file the volume came from stated a geometry."""
-    return str(volume.row.get("source", "")) not in PLACELESS
+    accepted = "AFFINE_INVALID" in list(volume.row.get("defects", ()))
+    return not accepted and str(volume.row.get("source", "")) not in PLACELESS
 
 
 def window_of(volume: Volume, taken: Sample) -> tuple[Window, str]:
