@@ -151,7 +151,7 @@ def thumbnail(grey: NDArray[np.uint8]) -> Image.Image:
 def png(picture: Image.Image) -> bytes:
     """A picture as PNG; equal pictures are equal bytes."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    picture.save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
 
 
@@ -186,7 +186,7 @@ class _Canvas:
             ("top", (centre, top - 3), "mb"),
             ("bottom", (centre, top + height + 3), "mt"),
         ):
-            write(self._draw, place, words[side], anchor, LETTER, _WHITE)
+            write(self._draw, place, words[side], anchor, LETTER, _WHITE, rimmed=False)
 
     def scale(self, left: int, pixels_per_mm: float, most: float) -> None:
         """A bar of a round length in the strip at the bottom."""
@@ -195,7 +195,7 @@ class _Canvas:
             y = self._grey.size[1] - STRIP / 2
             end = left + length * pixels_per_mm
             self._draw.line([(left, y), (end, y)], fill=_WHITE, width=2)
-            write(self._draw, (end + 5, y), f"{length} mm", "lm", LETTER - 1, _WHITE)
+            write(self._draw, (end + 5, y), f"{length} mm", "lm", LETTER - 1, _WHITE, False)
 
     def picture(self) -> Image.Image:
         pixels = np.array(self._grey)

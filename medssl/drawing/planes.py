@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,11 @@ def placement(
     return (size - width) // 2, (size - height) // 2, width, height
 
 
+@cache
+def _font(height: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(height)
+
+
 def write(
     draw: ImageDraw.ImageDraw,
     place: tuple[float, float],
@@ -136,15 +142,16 @@ def write(
     anchor: str,
     height: float,
     fill: Colour | int,
+    rimmed: bool = True,
 ) -> None:
-    """Text of `height` pixels with a dark rim, read on black and on white; anchor as in Pillow."""
+    """Text of `height` pixels, anchored as in Pillow; with a dark rim it is read on white too."""
     draw.text(
         place,
         text,
         fill=fill,
-        font=ImageFont.load_default(height),
+        font=_font(height),
         anchor=anchor,
-        stroke_width=max(1, round(height / 13)),
+        stroke_width=max(1, round(height / 13)) if rimmed else 0,
         stroke_fill=0 if isinstance(fill, int) else (0, 0, 0),
     )
 

@@ -63,7 +63,7 @@ def glyph(
     letter: str, place: tuple[float, float], anchor: str, size: tuple[int, int]
 ) -> np.ndarray:
     picture = Image.new("L", size)
-    write(ImageDraw.Draw(picture), place, letter, anchor, LETTER, WHITE)
+    write(ImageDraw.Draw(picture), place, letter, anchor, LETTER, WHITE, rimmed=False)
     return np.asarray(picture)
 
 
