@@ -78,6 +78,8 @@ def _write_page(store: Store, out: Path, rows: pd.DataFrame) -> None:
 
     if out.exists():
         raise MedsslError("OUT_EXISTS", "The page is already there", where="--html")
+    if not out.absolute().parent.is_dir():
+        raise MedsslError("INPUT_MISSING", "The page's folder does not exist", where="--html")
     if rows.empty:
         raise MedsslError("NOTHING_USABLE", "No volume of the store is like that", where="--html")
     write_report(store, out, rows=rows)

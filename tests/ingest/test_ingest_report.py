@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import re
 from html.parser import HTMLParser
@@ -226,11 +227,11 @@ def test_a_page_is_there_whole_or_not_at_all(store, monkeypatch):
     before = (store.path / PAGE_NAME).read_bytes()
 
     def broken(*_):
-        raise OSError("disk")
+        raise OSError(errno.ENOSPC, "disk")
 
     monkeypatch.setattr(write.Path, "replace", broken)
     (note,) = page_or_note(store, notes=["other"])
-    assert "OSError" in note
+    assert "DISK_FULL" in note
     assert (store.path / PAGE_NAME).read_bytes() == before
     assert not list(store.path.glob(".*"))
 

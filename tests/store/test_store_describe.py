@@ -99,6 +99,8 @@ def test_a_page_of_the_volumes_chosen(store, tmp_path):
     assert "2 of 2 shown" in page.read_text(encoding="utf-8").replace("<strong>", "")
     again = CliRunner().invoke(app, ["inspect", str(store), "--html", str(page)])
     assert again.exception.code == "OUT_EXISTS"
+    lost = ["inspect", str(store), "--html", str(tmp_path / "no" / "p.html")]
+    assert CliRunner().invoke(app, lost).exception.code == "INPUT_MISSING"
     none = ["inspect", str(store), "--modality", "PT", "--html", str(tmp_path / "pt.html")]
     assert CliRunner().invoke(app, none).exception.code == "NOTHING_USABLE"
     assert not (tmp_path / "pt.html").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,18 @@ from typing import Any
 
 import pandas as pd
 
-from medssl.drawing.page import Block, Card, Cards, Fact, Group, Note, Report, Section, render
+from medssl.drawing.page import (
+    Block,
+    Card,
+    Cards,
+    Fact,
+    Group,
+    Note,
+    Report,
+    Section,
+    Table,
+    render,
+)
 from medssl.errors import MedsslError
 from medssl.ingest.report.dataset import dataset_blocks, kinds
 from medssl.ingest.report.odd import FEWEST, Odd, find_odd
@@ -62,14 +74,18 @@ def write_report(
         rows: a part of the store's manifest, to show only its volumes.
 
     Raises:
-        MedsslError: STORE_CORRUPT where an array is not there or cannot be read.
-        OSError: the page could not be written.
+        MedsslError: STORE_CORRUPT where an array is not there or cannot be read; DISK_FULL.
+        OSError: the page could not be written for another reason.
     """
     text = render(_page(store, rejected, notes, store.manifest if rows is None else rows))
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(out)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise MedsslError("DISK_FULL", "The disk is full", fix="Free space.") from None
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -131,7 +147,7 @@ def _page(
             Section("volumes", "Volumes", _volume_blocks(chosen, cards, rows)),
             Section("made", "How it was made", _made_blocks(store)),
         ],
-        footer="Written by `medssl ingest`; `medssl inspect STORE` shows and filters the same.",
+        footer="Written by medssl. `medssl inspect STORE` prints and filters the same.",
         dark=True,
     )
 
@@ -201,10 +217,10 @@ def _volume_blocks(shown: Sequence[str], cards: Sequence[Card], rows: pd.DataFra
 
 
 def _made_blocks(store: Store) -> list[Block]:
-    lines = [f"{key}: {_plain(value)}" for key, value in store.info.made_by.items()]
+    lines = [[key, _plain(value)[:600]] for key, value in store.info.made_by.items()]
     return [
-        "; ".join(lines)[:2000] + "." if lines else "Nothing is recorded.",
-        f"Fingerprint of the store, over the ids and hashes of all volumes and label maps: "
+        Table(["", ""], lines, "As `store.json` has it.", 2),
+        "Fingerprint of the store, over the ids and hashes of all volumes and label maps: "
         f"`{store.fingerprint()}`.",
     ]
 
