@@ -20,7 +20,8 @@ PACKAGE = ROOT / "medssl"
 
 # room -> the rooms it may import. What is not listed is not allowed.
 _BASE = {
-    "bundle", "cluster", "config", "drawing", "errors", "progress", "resources", "store", "tracking",
+    "bundle", "cluster", "config", "drawing", "errors", "progress", "resources", "store",
+    "tracking",
 }  # fmt: skip
 _METHODS = _BASE | {"views", "networks", "losses", "methods"}
 _VERBS = {"ingest", "training", "finetune", "evaluate", "predict"}

@@ -102,7 +102,7 @@ def _show(summary: IngestSummary) -> None:
     from rich.console import Console
 
     from medssl.cli.common import files_table
-    from medssl.ingest.report import PAGE_NAME
+    from medssl.store import PAGE_NAME
 
     console = Console()
     console.print(files_table(summary.counts, summary.known))

@@ -82,7 +82,7 @@ def _write_page(store: Store, out: Path, rows: pd.DataFrame) -> None:
         raise MedsslError("INPUT_MISSING", "The page's folder does not exist", where="--html")
     if rows.empty:
         raise MedsslError("NOTHING_USABLE", "No volume of the store is like that", where="--html")
-    write_report(store, out, rows=rows)
+    write_report(store, out, only=rows["volume_id"])
     typer.echo(f"{len(rows):,} volumes: {out}")
 
 

@@ -26,10 +26,11 @@ from medssl.ingest.survey import Survey, survey
 from medssl.ingest.tables import TABLE_NAMES, Tables
 from medssl.ingest.unfinished import Unfinished
 from medssl.progress import track
-from medssl.store import Outcome, StoreInfo, StoreWriter
+from medssl.store import PAGE_NAME, Outcome, Store, StoreInfo, StoreWriter
 
 PRIVATE_SUFFIX = ".private"
 KEY_NAME = "site.key"
+_RESUMED = "Went on where an interrupted ingest had stopped."
 _UNPLANNED = {
     Kind.TABLE: (Outcome.IGNORED, "NOT_AN_IMAGE"),
     Kind.OTHER: (Outcome.IGNORED, "NOT_AN_IMAGE"),
@@ -113,17 +114,19 @@ def ingest(
             for path, item in seen.listed.items()
         }  # fmt: skip
         account.write_private(private, details)
-        notes = _notes(seen.found, context, loader, work.resumed)
+        notes = _notes(seen.found, context, loader)
+        draw = partial(page_or_note, notes)
         if loader.added or (earlier and account.rows):
             loader.writer.set_label_names(_all_label_names(loader.label_values, stated, earlier))
-            store = loader.writer.finish(account.rows, len(seen.found))
-            notes += page_or_note(store, notes=notes)
+            loader.writer.finish(account.rows, len(seen.found), draw)
+        elif earlier and not (store_path / PAGE_NAME).exists():
+            draw(Store.open(store_path))
     return IngestSummary(
         found=len(listed),
         volumes=loader.volumes,
         subjects=len(loader.subjects),
         counts=account.counts(),
-        notes=notes,
+        notes=[_RESUMED] * work.resumed + notes,
         store=store_path if loader.volumes else None,
         private=private,
         incomplete=loader.incomplete or any(d.missing for d in tables.datasets),
@@ -268,8 +271,8 @@ def _all_label_names(
     return dict(sorted(names.items()))
 
 
-def _notes(found: Sequence[Found], context: Context, loader: Loader, resumed: bool) -> list[str]:
-    notes = ["Went on where an interrupted ingest had stopped."] if resumed else []
+def _notes(found: Sequence[Found], context: Context, loader: Loader) -> list[str]:
+    notes = []
     alone = 0
     for item in found:
         if item.kind in (Kind.NIFTI, Kind.PNG):

@@ -14,9 +14,9 @@ from PIL import Image
 
 from medssl.drawing.montage import layout
 from medssl.errors import Exit, MedsslError
-from medssl.ingest.report import PAGE_NAME, RejectedGroup, page_or_note, write, write_report
+from medssl.ingest.report import RejectedGroup, page_or_note, write, write_report
 from medssl.ingest.run import ingest
-from medssl.store import LedgerRow, Outcome, Store, StoreInfo, StoreWriter, VolumeRecord
+from medssl.store import PAGE_NAME, LedgerRow, Outcome, Store, StoreInfo, StoreWriter, VolumeRecord
 
 HOSTILE = "<script>alert('x')</script>"
 VOID = {"meta", "img"}
@@ -119,11 +119,12 @@ def test_what_is_known_of_a_volume_stands_beside_it(store, tmp_path):
 
 def test_nothing_of_the_input_becomes_markup(store, tmp_path):
     store.manifest["manufacturer"] = HOSTILE
+    store.manifest.to_parquet(store.path / "manifest.parquet")
     group = RejectedGroup("DERIVED", HOSTILE, 1, np.zeros((4, 6), dtype=np.uint8))
     write_report(store, tmp_path / "p.html", rejected=[group], notes=[HOSTILE])
     page = read(tmp_path / "p.html")
     html = (tmp_path / "p.html").read_text(encoding="utf-8")
-    assert page.text.count(HOSTILE) >= 6
+    assert page.text.count(HOSTILE) >= 7
     assert "<script" not in html
     assert "http" not in html
     assert "url(" not in html
@@ -140,7 +141,8 @@ def test_the_same_store_gives_the_same_page(store, tmp_path):
 
 def test_the_store_is_as_valid_with_its_page(store):
     before = store.fingerprint()
-    assert page_or_note(store) == []
+    page_or_note(notes := [], store)
+    assert notes == []
     again = Store.open(store.path)
     assert again.fingerprint() == before
     for name in again:
@@ -214,8 +216,7 @@ def test_pictures_stop_where_they_weigh_too_much(store, tmp_path, monkeypatch):
 
 
 def test_a_part_of_the_store_can_be_shown(store, tmp_path):
-    rows = store.manifest[store.manifest["modality"] == "CT"]
-    write_report(store, tmp_path / "p.html", rows=rows)
+    write_report(store, tmp_path / "p.html", only=["v0002"])
     page = read(tmp_path / "p.html")
     assert "volumes of 4 in the store" in page.text
     assert "1 of 1 shown" in page.text
@@ -223,15 +224,15 @@ def test_a_part_of_the_store_can_be_shown(store, tmp_path):
 
 
 def test_a_page_is_there_whole_or_not_at_all(store, monkeypatch):
-    assert page_or_note(store) == []
+    page_or_note([], store)
     before = (store.path / PAGE_NAME).read_bytes()
 
     def broken(*_):
         raise OSError(errno.ENOSPC, "disk")
 
     monkeypatch.setattr(write.Path, "replace", broken)
-    (note,) = page_or_note(store, notes=["other"])
-    assert "DISK_FULL" in note
+    page_or_note(notes := ["other"], store)
+    assert "DISK_FULL" in notes[1]
     assert (store.path / PAGE_NAME).read_bytes() == before
     assert not list(store.path.glob(".*"))
 
@@ -310,3 +311,17 @@ def test_a_page_that_fails_costs_neither_the_store_nor_the_exit_code(
     assert "RuntimeError" in summary.notes[-1]
     assert len(Store.open(tmp_path / "store")) == 1
     assert not (tmp_path / "store" / PAGE_NAME).exists()
+
+
+def test_a_store_that_is_added_to_gets_a_new_page(tmp_path, write_stack):
+    write_stack(tmp_path / "in" / "a", series="1.1")
+    ingest(tmp_path / "in", tmp_path / "store")
+    page = tmp_path / "store" / PAGE_NAME
+    assert "1 of 1 shown" in read(page).text
+    write_stack(tmp_path / "in" / "b", series="1.2", heights=[0, 3, 6])
+    ingest(tmp_path / "in", tmp_path / "store", add=True)
+    added = page.read_bytes()
+    assert "2 of 2 shown" in read(page).text
+    page.unlink()  # as if killed before it was drawn
+    ingest(tmp_path / "in", tmp_path / "store", add=True)
+    assert page.read_bytes() == added

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from medssl.errors import CODES
 from medssl.ingest.dicom import ALLOWABLE
 from medssl.ingest.report.advice import ADVICE, advice
 from medssl.ingest.report.odd import FEWEST, find_odd
+from medssl.ingest.report.rows import Rows
 from medssl.ingest.report.sample import Sample, choose, sample
 from medssl.ingest.report.volumes import SOFT_TISSUE, WIDE, is_placed, spread, window_of
 from medssl.store import Volume
+
+
+def made(table):
+    return Rows(pa.table(table.to_dict("list")), range(len(table)))
 
 
 def table(*rows):
@@ -20,14 +26,18 @@ def table(*rows):
     return pd.DataFrame([[*row, 3][:5] for row in rows], columns=columns)
 
 
+def chosen(rows, most):
+    return [rows["volume_id"].iloc[i] for i in choose(made(rows), most)]
+
+
 def test_modalities_subjects_and_series_take_turns():
     rows = table(
         ("a", "s1", "e1", "CT"), ("b", "s1", "e1", "CT"), ("c", "s1", "e2", "CT"),
         ("d", "s2", "e3", "CT"), ("m", "s1", "e9", "MR"),
     )  # fmt: skip
-    assert choose(rows, 9) == ["a", "m", "d", "c", "b"]
-    assert choose(rows, 2) == ["a", "m"]
-    assert choose(rows.iloc[::-1], 9) == choose(rows, 9)
+    assert chosen(rows, 9) == ["a", "m", "d", "c", "b"]
+    assert chosen(rows, 2) == ["a", "m"]
+    assert chosen(rows.iloc[::-1], 9) == chosen(rows, 9)
 
 
 class Held(Volume):
@@ -131,41 +141,45 @@ def manifest(count, modality="MR", **changed):
     return pd.DataFrame(rows)
 
 
+def odd_of(table):
+    return find_odd(made(table))
+
+
 def test_what_lies_far_from_its_modality_stands_out():
-    assert find_odd(manifest(20)) == ([], [])
-    (odd,), several = find_odd(manifest(20, spacing=[1.0, 1.0, 9.0]))
+    assert odd_of(manifest(20)) == ([], [])
+    (odd,), several = odd_of(manifest(20, spacing=[1.0, 1.0, 9.0]))
     assert (odd.volume_id, several) == ("v03", [])
     assert odd.reasons == ["Voxels of 9 mm along z; most have 2"]
-    (odd,), _ = find_odd(manifest(20, shape=[64, 64, 3]))
+    (odd,), _ = odd_of(manifest(20, shape=[64, 64, 3]))
     assert odd.reasons == ["3 voxels along z; most have 30 to 32"]
-    (odd,), _ = find_odd(manifest(20, "CT", p500=-700.0))
+    (odd,), _ = odd_of(manifest(20, "CT", p500=-700.0))
     assert "-700 HU" in odd.reasons[0]
 
 
 def test_the_farthest_comes_first_and_too_few_are_not_judged():
     rows = manifest(30, spacing=[1.0, 1.0, 9.0])
     rows.at[5, "spacing"] = [1.0, 1.0, 90.0]
-    assert [odd.volume_id for odd in find_odd(rows)[0]] == ["v05", "v03"]
-    assert find_odd(manifest(FEWEST - 1, spacing=[1.0, 1.0, 9.0])) == ([], [])
+    assert [odd.volume_id for odd in odd_of(rows)[0]] == ["v05", "v03"]
+    assert odd_of(manifest(FEWEST - 1, spacing=[1.0, 1.0, 9.0])) == ([], [])
 
 
 def test_a_second_kind_is_no_exception():
     rows = manifest(20)
     for i in range(5):
         rows.at[i, "spacing"] = [1.0, 1.0, 9.0]
-    odd, several = find_odd(rows)
+    odd, several = odd_of(rows)
     assert odd == []
     assert several == ["MR 3D, spacing along z: 25 %"]
 
 
 def test_ct_that_is_not_in_hounsfield_units_stands_out_at_once():
-    (odd,), _ = find_odd(manifest(4, "CT", min=0.0))
+    (odd,), _ = odd_of(manifest(4, "CT", min=0.0))
     assert odd.reasons == ["Values from 0 to 915 are unusual for HU; was the CT rescaled?"]
 
 
 def test_percentiles_may_be_missing():
     rows = manifest(20, spacing=[1.0, 1.0, 9.0]).drop(columns=["min", "p005", "p500", "p995"])
-    assert len(find_odd(rows)[0]) == 1
+    assert len(odd_of(rows)[0]) == 1
 
 
 def test_every_advice_is_for_a_code_and_names_the_way_round():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from medssl.drawing.charts import differ, histogram, number
 from medssl.drawing.page import Block, Chart, Group, Table
 from medssl.errors import CODES
+from medssl.ingest.report.rows import Rows
 from medssl.ingest.report.sample import Sample
 from medssl.ingest.report.volumes import PLACELESS, spread
 from medssl.store import Volume
@@ -25,19 +26,13 @@ _AXES = {3: ("x", "y", "z"), 2: ("row", "column")}
 Taken = Mapping[str, tuple[Volume, Sample]]
 
 
-def kinds(manifest: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def kinds(rows: Rows) -> list[tuple[str, Rows]]:
     """The rows of each modality and number of dimensions, the most volumes first."""
-    groups = [
-        (f"{modality} {dims}D", rows) for (modality, dims), rows in manifest.groupby(
-            ["modality", "dims"], sort=True
-        )
-    ]  # fmt: skip
+    groups = [(f"{modality} {dims}D", part) for modality, dims, part in rows.kinds()]
     return sorted(groups, key=lambda group: -len(group[1]))
 
 
-def dataset_blocks(
-    manifest: pd.DataFrame, label_names: Mapping[int, str], taken: Taken
-) -> list[Block]:
+def dataset_blocks(manifest: Rows, label_names: Mapping[int, str], taken: Taken) -> list[Block]:
     """The fingerprint of the data.
 
     Args:
@@ -57,29 +52,28 @@ def dataset_blocks(
     return blocks
 
 
-def _overview(groups: Sequence[tuple[str, pd.DataFrame]]) -> Table:
+def _overview(groups: Sequence[tuple[str, Rows]]) -> Table:
     rows = []
     for name, part in groups:
-        each = part.groupby("subject_id").size()
-        spreading = f"{each.min()}" if each.min() == each.max() else f"{each.min()} to {each.max()}"
-        labelled = int((part["label_array"] != "").sum()) if "label_array" in part else 0
-        numbers = [len(part), len(each), part["series_id"].nunique(), labelled]
+        each = Counter(part["subject_id"]).values()
+        low, high = min(each), max(each)
+        numbers = [len(part), len(each), len(set(part["series_id"])), _labelled(part)]
+        spreading = f"{low}" if low == high else f"{low} to {high}"
         rows.append([name, *(f"{n:,}" for n in numbers), spreading])
     header = ["Kind", "Volumes", "Subjects", "Series", "Labelled", "Volumes per subject"]
     return Table(header, rows[:MOST_GROUPS], "Volumes by modality and number of dimensions.")
 
 
-def _group(name: str, rows: pd.DataFrame, taken: Taken) -> list[Block]:
-    dims = int(rows["dims"].iloc[0])
+def _group(name: str, rows: Rows, taken: Taken) -> list[Block]:
+    dims = int(rows["dims"][0])
     lines: list[list[str | Chart]] = []
-    stated = "source" not in rows or not rows["source"].isin(PLACELESS).all()
+    stated = "source" not in rows.names or not set(rows["source"]) <= set(PLACELESS)
     millimetres = "mm" if stated else "unknown"
     for title, column, unit in (
         ("Voxels along", "shape", ""),
         ("Spacing along", "spacing", millimetres),
     ):
-        values = np.stack([np.asarray(v, dtype=np.float64) for v in rows[column]])
-        for axis, along in zip(values.T, _AXES.get(dims, range(dims)), strict=True):
+        for axis, along in zip(rows.numbers(column).T, _AXES.get(dims, range(dims)), strict=True):
             lines.append(_line(f"{title} {along}", axis, unit))
     unit = "HU" if name.startswith("CT ") else ""
     for column, title in (
@@ -87,8 +81,8 @@ def _group(name: str, rows: pd.DataFrame, taken: Taken) -> list[Block]:
         ("p500", "Median"),
         ("p995", "99.5th percentile"),
     ):
-        if column in rows:
-            lines.append(_line(f"{title} of values", rows[column].to_numpy(dtype=np.float64), unit))
+        if column in rows.names:
+            lines.append(_line(f"{title} of values", rows.numbers(column), unit))
     header = ["", "Smallest", "10 %", "Middle", "90 %", "Largest", "Unit", "Spread"]
     many = "1 volume" if len(rows) == 1 else f"{len(rows):,} volumes"
     blocks: list[Block] = [
@@ -112,12 +106,12 @@ def _line(name: str, values: np.ndarray[Any, Any], unit: str) -> list[str | Char
     return [name, *quantiles, unit, bars]
 
 
-def _sources(manifest: pd.DataFrame) -> list[Block]:
+def _sources(manifest: Rows) -> list[Block]:
     rows = []
     for column in _SOURCES:
-        if column not in manifest:
+        if column not in manifest.names:
             continue
-        counts = manifest[column].fillna("").astype(str).value_counts()
+        counts = Counter("" if v is None else str(v) for v in manifest[column])
         order = sorted(counts.items(), key=lambda pair: (-pair[1], str(pair[0])))
         for value, count in order[:MOST_VALUES]:
             rows.append([_words(column), str(value)[:60] or "not stated", f"{count:,}"])
@@ -133,10 +127,10 @@ def _words(column: str) -> str:
     return column.replace("_", " ").capitalize()
 
 
-def _labels(manifest: pd.DataFrame, names: Mapping[int, str], taken: Taken) -> list[Block]:
+def _labels(manifest: Rows, names: Mapping[int, str], taken: Taken) -> list[Block]:
     blocks: list[Block] = []
     maps = [found.labels for _, found in taken.values() if found.labels]
-    labelled = int((manifest["label_array"] != "").sum()) if "label_array" in manifest else 0
+    labelled = _labelled(manifest)
     if maps:
         values = sorted({value for found in maps for value in found})
         rows = []
@@ -152,12 +146,12 @@ def _labels(manifest: pd.DataFrame, names: Mapping[int, str], taken: Taken) -> l
         header = ["Value", "Name", "Volumes", "Share of voxels"]
         blocks.append(Table(header, rows, text, 2))
     rows = []
-    for column in (c for c in manifest.columns if str(c).startswith(LABEL_PREFIX)):
-        known = manifest[column].dropna()
-        counts = sorted(known.map(_plain).value_counts().items(), key=lambda p: (-p[1], str(p[0])))
+    for column in (name for name in manifest.names if name.startswith(LABEL_PREFIX)):
+        known = [_plain(v) for v in manifest[column] if v is not None and v == v]
+        counts = sorted(Counter(known).items(), key=lambda pair: (-pair[1], pair[0]))
         listed = ", ".join(f"{value} ({count:,})" for value, count in counts[:MOST_VALUES])
         more = f" and {len(counts) - MOST_VALUES} more" if len(counts) > MOST_VALUES else ""
-        rows.append([str(column).removeprefix(LABEL_PREFIX)[:60], listed + more, f"{len(known):,}"])
+        rows.append([column.removeprefix(LABEL_PREFIX)[:60], listed + more, f"{len(known):,}"])
     if rows:
         blocks.append(
             Table(["Label", "Values", "Volumes"], rows[:40], "Labels of whole volumes.", 2)
@@ -165,10 +159,14 @@ def _labels(manifest: pd.DataFrame, names: Mapping[int, str], taken: Taken) -> l
     return [Group("Labels", blocks)] if blocks else []
 
 
-def _defects(manifest: pd.DataFrame) -> list[Block]:
-    if "defects" not in manifest:
+def _labelled(rows: Rows) -> int:
+    return sum(map(bool, rows["label_array"])) if "label_array" in rows.names else 0
+
+
+def _defects(manifest: Rows) -> list[Block]:
+    if "defects" not in manifest.names:
         return []
-    counts = manifest["defects"].explode().dropna().value_counts()
+    counts = Counter(code for codes in manifest["defects"] for code in codes or ())
     rows = [
         [str(code), f"{count:,}", CODES[code].meaning if code in CODES else ""]
         for code, count in sorted(counts.items())

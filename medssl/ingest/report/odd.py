@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from medssl.drawing.charts import number
+from medssl.ingest.report.rows import Rows
 
 Array = npt.NDArray[Any]
 
@@ -46,7 +46,7 @@ class _Measure:
     least: float
 
 
-def find_odd(manifest: pd.DataFrame) -> tuple[list[Odd], list[str]]:
+def find_odd(manifest: Rows) -> tuple[list[Odd], list[str]]:
     """Volumes whose spacing, size or values lie far from those of their modality.
 
     The distance is in robust standard deviations (1.4826 times the median absolute deviation, as
@@ -60,8 +60,7 @@ def find_odd(manifest: pd.DataFrame) -> tuple[list[Odd], list[str]]:
     """
     found: dict[str, Odd] = {}
     several: list[str] = []
-    for _, rows in manifest.groupby(["modality", "dims"], sort=True):
-        modality, dims = str(rows["modality"].iloc[0]), int(rows["dims"].iloc[0])
+    for modality, dims, rows in manifest.kinds():
         ids = [str(name) for name in rows["volume_id"]]
         scores, reasons = np.zeros(len(ids)), [list[str]() for _ in ids]
         if len(rows) >= FEWEST:
@@ -77,20 +76,20 @@ def find_odd(manifest: pd.DataFrame) -> tuple[list[Odd], list[str]]:
     return sorted(found.values(), key=lambda odd: (-odd.score, odd.volume_id)), several
 
 
-def _measures(rows: pd.DataFrame, modality: str, dims: int) -> list[_Measure]:
+def _measures(rows: Rows, modality: str, dims: int) -> list[_Measure]:
     axes = ("x", "y", "z") if dims == 3 else ("row", "column")
     measures = []
     for column, least, words in (
         ("spacing", 0.04, "voxels of {} mm along"),
         ("shape", 0.06, "{} voxels along"),
     ):
-        table = np.stack([np.asarray(v, dtype=np.float64) for v in rows[column]])
+        table = rows.numbers(column)
         for i, axis in enumerate(axes):
             name, told = f"{column} along {axis}", f"{words} {axis}"
             measures.append(_Measure(name, told, table[:, i], np.log(table[:, i]), least))
-    if not {"p005", "p500", "p995"} <= set(rows):
+    if not {"p005", "p500", "p995"} <= set(rows.names):
         return measures
-    low, middle, high = (rows[name].to_numpy(dtype=np.float64) for name in ("p005", "p500", "p995"))
+    low, middle, high = (rows.numbers(name) for name in ("p005", "p500", "p995"))
     if modality == "CT":
         percentiles = {"0.5th percentile": low, "median": middle, "99.5th percentile": high}
         return measures + [
@@ -125,10 +124,10 @@ def _judge(measure: _Measure, scores: Array, reasons: list[list[str]]) -> float:
     return share
 
 
-def _judge_hu(rows: pd.DataFrame, scores: Array, reasons: list[list[str]]) -> None:
-    if not {"min", "p995"} <= set(rows):
+def _judge_hu(rows: Rows, scores: Array, reasons: list[list[str]]) -> None:
+    if not {"min", "p995"} <= set(rows.names):
         return
-    low, high = rows["min"].to_numpy(dtype=float), rows["p995"].to_numpy(dtype=float)
+    low, high = rows.numbers("min"), rows.numbers("p995")
     for i in np.flatnonzero((low >= 0) | (high < -200) | (low < -10_000)):
         scores[i] = max(scores[i], FAR)
         ends = f"{number(low[i])} to {number(high[i])}"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from medssl.drawing import charts, montage
 from medssl.drawing.page import Block, Card, Cards, Chart, Group, Table
@@ -40,12 +39,18 @@ class RejectedGroup:
     thumbnail: npt.NDArray[np.uint8] | None = None
 
 
-def counts_of(ledger: pd.DataFrame) -> dict[tuple[str, str], int]:
+Counts = Mapping[tuple[str, str, str], int]
+"""Files by outcome, code and detail."""
+
+
+def counts_of(ledger: Counts) -> dict[tuple[str, str], int]:
     """Files by outcome and code: used, duplicate, rejected, ignored, then by code."""
-    pairs = Counter(zip(ledger["outcome"], ledger["code"], strict=True))
+    sums: Counter[tuple[str, str]] = Counter()
+    for (outcome, code, _), files in ledger.items():
+        sums[outcome, code] += files
     order = [outcome.value for outcome in Outcome]
-    keys = sorted(pairs, key=lambda key: (order.index(key[0]), key[1]))
-    return {key: pairs[key] for key in keys}
+    keys = sorted(sums, key=lambda key: (order.index(key[0]), key[1]))
+    return {key: sums[key] for key in keys}
 
 
 def files_blocks(counts: Mapping[tuple[str, str], int]) -> list[Block]:
@@ -70,29 +75,31 @@ def files_blocks(counts: Mapping[tuple[str, str], int]) -> list[Block]:
     ]  # fmt: skip
 
 
-def refused_blocks(ledger: pd.DataFrame, groups: Sequence[RejectedGroup]) -> list[Block]:
+def refused_blocks(ledger: Counts, groups: Sequence[RejectedGroup]) -> list[Block]:
     """Each code with what it means, what to do, its details and pictures.
 
     Args:
-        ledger: the store's.
+        ledger: files by outcome, code and detail.
         groups: files that were refused together, where that is known.
     """
-    rows = ledger[ledger["outcome"] == Outcome.REJECTED.value]
-    if rows.empty:
+    details: dict[str, dict[str, int]] = {}
+    for (outcome, code, detail), files in ledger.items():
+        if outcome == Outcome.REJECTED.value:
+            details.setdefault(code, {})[detail] = files
+    if not details:
         return ["No file was refused."]
     blocks: list[Block] = []
     shown = _spread_over_codes([group for group in groups if group.thumbnail is not None])
-    counts = rows.groupby("code").size().sort_values(ascending=False, kind="stable")
-    for code, count in counts.items():
-        part = rows[rows["code"] == code]
+    counts = {code: sum(found.values()) for code, found in details.items()}
+    for code, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
         own = [group for group in groups if group.code == code]
         many = f"{count:,} {'file' if count == 1 else 'files'}"
         known = sum(group.files for group in own) == count
         title = f"{code}: {many}" + (f" in {len(own):,} groups" if known and len(own) > 1 else "")
         inner: list[Block] = [CODES[code].meaning] if code in CODES else []
-        if advice(str(code)):
-            inner.append(f"**What to do:** {advice(str(code))}")
-        inner.append(_details(part))
+        if advice(code):
+            inner.append(f"**What to do:** {advice(code)}")
+        inner.append(_details(details[code]))
         pictures = [group for group in shown if group.code == code]
         if pictures:
             inner.append(Cards([_card(group) for group in pictures], small=True))
@@ -106,9 +113,9 @@ def refused_blocks(ledger: pd.DataFrame, groups: Sequence[RejectedGroup]) -> lis
     return blocks
 
 
-def _details(rows: pd.DataFrame) -> Block:
-    counts = sorted(rows["detail"].value_counts().items(), key=lambda pair: (-pair[1], pair[0]))
-    lines = [[str(text)[:_TEXT] or "no more is known", f"{n:,}"] for text, n in counts]
+def _details(found: Mapping[str, int]) -> Block:
+    counts = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
+    lines = [[text[:_TEXT] or "no more is known", f"{n:,}"] for text, n in counts]
     if len(lines) == 1:
         return f"What was found: {lines[0][0]}."
     if len(lines) > MOST_DETAILS:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from medssl.drawing.planes import Position
+from medssl.ingest.report.rows import Rows
 from medssl.store import Volume
 from medssl.store.intensity import FOREGROUND_FRACTION
 
@@ -22,7 +23,7 @@ LABEL_VOXELS = 1_000_000
 """Small structures must not fall between the voxels looked at."""
 
 
-def choose(manifest: pd.DataFrame, most: int) -> list[str]:
+def choose(rows: Rows, most: int) -> list[int]:
     """Volumes to look at, in the order in which they are worth it.
 
     Modalities take turns. Within one, no subject comes twice before all came once, and no second
@@ -30,21 +31,32 @@ def choose(manifest: pd.DataFrame, most: int) -> list[str]:
     chance, and the same for the same store; the first n of more are those of n.
 
     Args:
-        manifest: the store's, or a part of it.
+        rows: the store's, or a part of them.
         most: how many at most.
 
     Returns:
-        volume ids.
+        places in `rows`.
     """
-    table = manifest[["volume_id", "subject_id", "series_id", "modality", "dims"]]
-    table = table.sort_values("volume_id")
-    table = table.assign(in_series=table.groupby("series_id").cumcount())
-    table = table.sort_values(["in_series", "volume_id"])
-    table = table.assign(in_subject=table.groupby(["modality", "subject_id"]).cumcount())
-    table = table.sort_values(["in_subject", "in_series", "subject_id", "volume_id"])
-    table = table.assign(turn=table.groupby(["modality", "dims"]).cumcount())
-    table = table.sort_values(["turn", "modality", "dims"])
-    return [str(name) for name in table["volume_id"].head(most)]
+    keys = ("volume_id", "subject_id", "series_id", "modality", "dims")
+    ids, subjects, series, modalities, dims = (rows[name] for name in keys)
+    order = sorted(range(len(rows)), key=lambda i: ids[i])
+    in_series = _turns(order, lambda i: series[i])
+    order.sort(key=lambda i: in_series[i])
+    in_subject = _turns(order, lambda i: (modalities[i], subjects[i]))
+    order.sort(key=lambda i: (in_subject[i], in_series[i], subjects[i], ids[i]))
+    turn = _turns(order, lambda i: (modalities[i], dims[i]))
+    order.sort(key=lambda i: (turn[i], modalities[i], dims[i]))
+    return order[:most]
+
+
+def _turns(order: Iterable[int], group: Callable[[int], Any]) -> dict[int, int]:
+    """For each place in turn: how many of its group came before it."""
+    seen: Counter[Any] = Counter()
+    turns = {}
+    for place in order:
+        turns[place] = seen[group(place)]
+        seen[group(place)] += 1
+    return turns
 
 
 @dataclass(frozen=True)

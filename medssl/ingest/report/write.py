@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from medssl.drawing.page import (
     Block,
@@ -32,11 +29,11 @@ from medssl.ingest.report.refused import (
     files_blocks,
     refused_blocks,
 )
+from medssl.ingest.report.rows import Rows, ledger_counts
 from medssl.ingest.report.sample import Sample, choose, sample
 from medssl.ingest.report.volumes import card
-from medssl.store import Store, Volume
+from medssl.store import PAGE_NAME, Store, Volume
 
-PAGE_NAME = "ingest.html"
 MOST_SHOWN, MOST_ODD, MOST_SAMPLED = 60, 12, 300
 MOST_BYTES = 8_000_000
 """Of all pictures together; text makes a third more of them."""
@@ -59,7 +56,7 @@ def write_report(
     *,
     rejected: Sequence[RejectedGroup] = (),
     notes: Sequence[str] = (),
-    rows: pd.DataFrame | None = None,
+    only: Collection[str] | None = None,
 ) -> None:
     """Write the page of a store: one self-contained HTML file, there whole or not at all.
 
@@ -71,14 +68,14 @@ def write_report(
         out: the file; one that is there is replaced.
         rejected: what was refused together; without, the ledger says how many files.
         notes: what the user should know, free of identifiers.
-        rows: a part of the store's manifest, to show only its volumes.
+        only: ids of the volumes to show; all where None.
 
     Raises:
         MedsslError: STORE_CORRUPT where an array is not there or cannot be read; DISK_FULL.
         OSError: the page could not be written for another reason.
     """
-    text = render(_page(store, rejected, notes, store.manifest if rows is None else rows))
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    text = render(_page(store, rejected, notes, None if only is None else set(only)))
+    partial = out.with_name(f".{out.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(out)
@@ -90,46 +87,53 @@ def write_report(
         partial.unlink(missing_ok=True)
 
 
-def page_or_note(
-    store: Store, rejected: Sequence[RejectedGroup] = (), notes: Sequence[str] = ()
-) -> list[str]:
+def page_or_note(notes: list[str], store: Store, rejected: Sequence[RejectedGroup] = ()) -> None:
     """Write the page into the store; where that fails the store is no worse for it.
 
-    Returns:
-        nothing, or one note that says that there is no page.
+    Args:
+        notes: for the page; one is added that says so where it could not be written.
+        store: opened.
+        rejected: what was refused together.
     """
     try:
         write_report(store, store.path / PAGE_NAME, rejected=rejected, notes=notes)
     # Nothing that goes wrong in drawing may cost the store that is there.
     except Exception as error:
         kind = error.code if isinstance(error, MedsslError) else type(error).__name__
-        return [
+        notes.append(
             f"{PAGE_NAME} could not be written ({kind}); the store is complete. Write the page "
             "with `medssl inspect STORE --html FILE`."
-        ]
-    return []
+        )
 
 
 def _page(
-    store: Store, rejected: Sequence[RejectedGroup], notes: Sequence[str], rows: pd.DataFrame
+    store: Store,
+    rejected: Sequence[RejectedGroup],
+    notes: Sequence[str],
+    only: set[str] | None,
 ) -> Report:
-    counts = counts_of(store.ledger)
+    ledger, whole = ledger_counts(store), Rows.of(store)
+    rows = whole if only is None else whole.where("volume_id", lambda name: name in only)
+    counts = counts_of(ledger)
     odd, several = find_odd(rows)
-    chosen = choose(rows, MOST_SAMPLED)
-    odd_shown = odd[:MOST_ODD]
-    taken = _look(store, rows, [*chosen, *(item.volume_id for item in odd_shown)])
+    places = choose(rows, MOST_SAMPLED)
+    chosen = [str(rows["volume_id"][i]) for i in places]
+    taken = {name: _look(store, rows.row(i)) for name, i in zip(chosen, places, strict=True)}
+    looked, odd_shown = dict(taken), odd[:MOST_ODD]
+    for item in odd_shown:
+        if item.volume_id not in taken:
+            place = rows["volume_id"].index(item.volume_id)
+            taken[item.volume_id] = _look(store, rows.row(place))
     budget = _Budget()
     odd_cards = budget.cards((taken[o.volume_id], o.reasons) for o in odd_shown)
     cards = budget.cards((taken[name], ()) for name in chosen[:MOST_SHOWN])
-    looked = {name: taken[name] for name in chosen}
-    whole = len(store.manifest)
-    part = "" if len(rows) == whole else f" of {whole:,} in the store"
+    part = "" if only is None else f" of {len(whole):,} in the store"
     facts = [
         Fact(f"{sum(counts.values()):,}", "files found"),
         Fact(f"{len(rows):,}", f"volumes{part}"),
-        Fact(f"{rows['subject_id'].nunique():,}", "subjects"),
-        Fact(f"{rows['study_id'].nunique():,}", "studies"),
-        Fact(f"{rows['series_id'].nunique():,}", "series"),
+        Fact(f"{len(set(rows['subject_id'])):,}", "subjects"),
+        Fact(f"{len(set(rows['study_id'])):,}", "studies"),
+        Fact(f"{len(set(rows['series_id'])):,}", "series"),
         Fact(f"{len(odd):,}", "volumes that stand out"),
     ]
     files: list[Block] = [Note(note[:600]) for note in notes[:30]]
@@ -141,7 +145,7 @@ def _page(
         facts=facts,
         sections=[
             Section("files", "Files", files + files_blocks(counts)),
-            Section("refused", "Refused", refused_blocks(store.ledger, rejected)),
+            Section("refused", "Refused", refused_blocks(ledger, rejected)),
             Section("data", "The data", dataset_blocks(rows, names, looked)),
             Section("odd", "What stands out", _odd_blocks(odd, odd_cards, several)),
             Section("volumes", "Volumes", _volume_blocks(chosen, cards, rows)),
@@ -152,21 +156,15 @@ def _page(
     )
 
 
-def _look(
-    store: Store, rows: pd.DataFrame, names: Iterable[str]
-) -> dict[str, tuple[Volume, Sample]]:
-    """Some voxels of volumes. Their rows alone are made volumes of: a store may have many more."""
-    wanted = rows[rows["volume_id"].isin(set(names))]
-    taken: dict[str, tuple[Volume, Sample]] = {}
-    for row in wanted.to_dict("records"):
-        volume = Volume(store.path, {str(key): value for key, value in row.items()})
-        try:
-            taken[volume.volume_id] = (volume, sample(volume))
-        except (OSError, ValueError):
-            raise MedsslError(
-                "STORE_CORRUPT", "An array of the store cannot be read", where=volume.volume_id
-            ) from None
-    return taken
+def _look(store: Store, row: dict[str, Any]) -> tuple[Volume, Sample]:
+    """A volume of its row alone, for a store may have many more; and some of its voxels."""
+    volume = Volume(store.path, row)
+    try:
+        return volume, sample(volume)
+    except (OSError, ValueError):
+        raise MedsslError(
+            "STORE_CORRUPT", "An array of the store cannot be read", where=volume.volume_id
+        ) from None
 
 
 class _Budget:
@@ -205,7 +203,7 @@ def _odd_blocks(odd: Sequence[Odd], cards: Sequence[Card], several: Sequence[str
     return [*blocks, Cards(cards)]
 
 
-def _volume_blocks(shown: Sequence[str], cards: Sequence[Card], rows: pd.DataFrame) -> list[Block]:
+def _volume_blocks(shown: Sequence[str], cards: Sequence[Card], rows: Rows) -> list[Block]:
     turns = ", modalities and subjects taking turns" if len(cards) < len(rows) else ""
     blocks: list[Block] = [f"**{len(cards):,} of {len(rows):,} shown**{turns}.", _CONVENTION]
     made = dict(zip(shown, cards, strict=False))
