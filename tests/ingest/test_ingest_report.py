@@ -322,6 +322,8 @@ def test_a_store_that_is_added_to_gets_a_new_page(tmp_path, write_stack):
     ingest(tmp_path / "in", tmp_path / "store", add=True)
     added = page.read_bytes()
     assert "2 of 2 shown" in read(page).text
+    assert "Files of 2 ingests; one that was read again" in read(page).text
+    assert "added to batch 2, verb ingest" in read(page).text
     page.unlink()  # as if killed before it was drawn
     ingest(tmp_path / "in", tmp_path / "store", add=True)
     assert page.read_bytes() == added

@@ -53,8 +53,13 @@ def counts_of(ledger: Counts) -> dict[tuple[str, str], int]:
     return {key: sums[key] for key in keys}
 
 
-def files_blocks(counts: Mapping[tuple[str, str], int]) -> list[Block]:
-    """How many files met which fate; the numbers add up to the files found."""
+def files_blocks(counts: Mapping[tuple[str, str], int], ingests: int = 1) -> list[Block]:
+    """How many files met which fate; the numbers add up to the files found.
+
+    Args:
+        counts: files by outcome and code.
+        ingests: how many made the store.
+    """
     by_outcome = [
         (outcome.value, sum(n for (name, _), n in counts.items() if name == outcome.value))
         for outcome in Outcome
@@ -66,8 +71,11 @@ def files_blocks(counts: Mapping[tuple[str, str], int]) -> list[Block]:
     ]
     rows.append(["found in all", "", f"{total:,}", ""])
     sums = " + ".join(f"{n:,} {name}" for name, n in by_outcome)
+    told = "Every file found is in the ledger once"
+    if ingests > 1:
+        told = f"Files of {ingests} ingests; one that was read again is in the ledger again"
     return [
-        f"Every file found is in the ledger once: {sums} = **{total:,} files**.",
+        f"{told}: {sums} = **{total:,} files**.",
         Chart(charts.shares(by_outcome)),
         Table(
             ["Outcome", "Code", "Files", "Meaning"], rows, "The ledger.", 9, (len(rows) - 1,)

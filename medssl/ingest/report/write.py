@@ -144,7 +144,7 @@ def _page(
         banner=_BANNER,
         facts=facts,
         sections=[
-            Section("files", "Files", files + files_blocks(counts)),
+            Section("files", "Files", files + files_blocks(counts, 1 + len(store.info.added_by))),
             Section("refused", "Refused", refused_blocks(ledger, rejected)),
             Section("data", "The data", dataset_blocks(rows, names, looked)),
             Section("odd", "What stands out", _odd_blocks(odd, odd_cards, several)),
@@ -216,6 +216,7 @@ def _volume_blocks(shown: Sequence[str], cards: Sequence[Card], rows: Rows) -> l
 
 def _made_blocks(store: Store) -> list[Block]:
     lines = [[key, _plain(value)[:600]] for key, value in store.info.made_by.items()]
+    lines += [["added to", _plain(made)[:600]] for made in store.info.added_by[-20:]]
     return [
         Table(["", ""], lines, "As `store.json` has it.", 2),
         "Fingerprint of the store, over the ids and hashes of all volumes and label maps: "
