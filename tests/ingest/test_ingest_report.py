@@ -158,6 +158,7 @@ def test_columns_may_be_missing_and_others_may_be_there(store, tmp_path):
     )
     bare = bare.drop(columns=[c for c in bare if c.startswith("label:")])
     bare["manufacturer"], bare["site"] = ["A", "B", None, "B"], "north"
+    bare["defects"], bare["part"] = [None, ["DERIVED"], None, None], None
     bare.to_parquet(store.path / "manifest.parquet")
     write_report(Store.open(store.path), tmp_path / "p.html")
     text = read(tmp_path / "p.html").text

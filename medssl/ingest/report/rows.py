@@ -22,11 +22,14 @@ class Rows:
     Args:
         table: the whole manifest.
         places: which of its rows.
+        plain: columns of the whole manifest that were made plain already.
     """
 
-    def __init__(self, table: pa.Table, places: Sequence[int]) -> None:
+    def __init__(
+        self, table: pa.Table, places: Sequence[int], plain: dict[str, list[Any]] | None = None
+    ) -> None:
         self._table, self._places = table, places
-        self._columns: dict[str, list[Any]] = {}
+        self._plain = {} if plain is None else plain
 
     @classmethod
     def of(cls, store: Store) -> Rows:
@@ -44,11 +47,10 @@ class Rows:
         return list(self._table.column_names)
 
     def __getitem__(self, name: str) -> list[Any]:
-        if name not in self._columns:
-            whole = self._table.column(name).to_pylist()
-            same = len(self._places) == len(whole)
-            self._columns[name] = whole if same else [whole[i] for i in self._places]
-        return self._columns[name]
+        if name not in self._plain:
+            self._plain[name] = self._table.column(name).to_pylist()
+        whole = self._plain[name]
+        return whole if len(self._places) == len(whole) else [whole[i] for i in self._places]
 
     def numbers(self, name: str) -> Array:
         """A column of numbers, or of lists of one length, as float64."""
@@ -62,7 +64,7 @@ class Rows:
     def where(self, name: str, right: Callable[[Any], bool]) -> Rows:
         """The rows whose value in a column is right."""
         kept = [i for i, value in zip(self._places, self[name], strict=True) if right(value)]
-        return Rows(self._table, kept)
+        return Rows(self._table, kept, self._plain)
 
     def kinds(self) -> list[tuple[str, int, Rows]]:
         """The rows of each modality and number of dimensions, in their order."""
@@ -70,7 +72,7 @@ class Rows:
         pairs = zip(self["modality"], self["dims"], strict=True)
         for place, (modality, dims) in zip(self._places, pairs, strict=True):
             groups.setdefault((str(modality), int(dims)), []).append(place)
-        return [(*key, Rows(self._table, groups[key])) for key in sorted(groups)]
+        return [(*key, Rows(self._table, groups[key], self._plain)) for key in sorted(groups)]
 
 
 def ledger_counts(store: Store) -> dict[tuple[str, str, str], int]:

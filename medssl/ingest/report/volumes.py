@@ -29,8 +29,8 @@ PLACELESS = ("npz", "png")
 
 def is_placed(volume: Volume) -> bool:
     """Whether the file the volume came from stated a geometry."""
-    accepted = "AFFINE_INVALID" in list(volume.row.get("defects", ()))
-    return not accepted and str(volume.row.get("source", "")) not in PLACELESS
+    stated = str(volume.row.get("source", "")) not in PLACELESS
+    return stated and "AFFINE_INVALID" not in _defects(volume)
 
 
 def window_of(volume: Volume, taken: Sample) -> tuple[Window, str]:
@@ -82,7 +82,7 @@ def card(volume: Volume, taken: Sample, reasons: Sequence[str] = ()) -> Card:
     window, text = window_of(volume, taken)
     planes = "axial, coronal and sagittal plane" if volume.dims == 3 else "2D image"
     marks = [*reasons]
-    for code in volume.row.get("defects", ()):
+    for code in _defects(volume):
         meaning = CODES[code].meaning if code in CODES else ""
         marks.append(f"Accepted defect {code}. {meaning}".strip())
     return Card(
@@ -93,6 +93,11 @@ def card(volume: Volume, taken: Sample, reasons: Sequence[str] = ()) -> Card:
         marks=marks,
         svg=_histogram(taken.values, volume, window),
     )
+
+
+def _defects(volume: Volume) -> list[str]:
+    found = volume.row.get("defects")
+    return [] if found is None else [str(code) for code in found]
 
 
 def _lines(volume: Volume, window: str) -> list[str]:

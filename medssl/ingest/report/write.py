@@ -117,13 +117,13 @@ def _page(
     counts = counts_of(ledger)
     odd, several = find_odd(rows)
     places = choose(rows, MOST_SAMPLED)
-    chosen = [str(rows["volume_id"][i]) for i in places]
+    ids = [str(name) for name in rows["volume_id"]]
+    chosen = [ids[i] for i in places]
     taken = {name: _look(store, rows.row(i)) for name, i in zip(chosen, places, strict=True)}
     looked, odd_shown = dict(taken), odd[:MOST_ODD]
     for item in odd_shown:
         if item.volume_id not in taken:
-            place = rows["volume_id"].index(item.volume_id)
-            taken[item.volume_id] = _look(store, rows.row(place))
+            taken[item.volume_id] = _look(store, rows.row(ids.index(item.volume_id)))
     budget = _Budget()
     odd_cards = budget.cards((taken[o.volume_id], o.reasons) for o in odd_shown)
     cards = budget.cards((taken[name], ()) for name in chosen[:MOST_SHOWN])
