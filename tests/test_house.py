@@ -19,7 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "medssl"
 
 # room -> the rooms it may import. What is not listed is not allowed.
-_BASE = {"cluster", "errors", "progress", "resources", "config", "store", "bundle", "tracking"}
+_BASE = {
+    "bundle", "cluster", "config", "drawing", "errors", "progress", "resources", "store",
+    "tracking",
+}  # fmt: skip
 _METHODS = _BASE | {"views", "networks", "losses", "methods"}
 _VERBS = {"ingest", "training", "finetune", "evaluate", "predict"}
 _TOP = _METHODS | _VERBS | {"phantom"}
@@ -28,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "cluster": {"errors"},
     "progress": set(),
     "resources": {"errors"},
+    "drawing": set(),
     "config": {"errors", "resources"},
     "store": {"errors", "progress", "config"},
     "losses": {"errors"},

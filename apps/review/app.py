@@ -15,9 +15,10 @@ import review_sidebar as sidebar
 import streamlit as st
 from PIL import Image, ImageDraw
 from review_results import Case, Results, Volumes
-from review_slices import Window, window_presets
+from review_slices import window_presets
 from review_verdicts import Verdicts
 
+from medssl.drawing.planes import Window
 from medssl.errors import MedsslError
 
 Presets = dict[str, Window]

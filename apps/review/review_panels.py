@@ -10,17 +10,10 @@ from collections.abc import Mapping
 import streamlit as st
 from review_results import Case, Volumes
 from review_sidebar import STATE_NAMES, next_unreviewed
-from review_slices import (
-    PLANES,
-    Colour,
-    Position,
-    Style,
-    Window,
-    label_colour,
-    render,
-    spacing_of,
-)
+from review_slices import Style, render
 from review_verdicts import Verdicts
+
+from medssl.drawing.planes import PLANES, Colour, Position, Window, label_colour, spacing_of
 
 MANUAL = "Manual"
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def preset(config: Path | None) -> Path | None:
@@ -32,3 +35,36 @@ def show(title: str, values: Mapping[str, Any], as_json: bool) -> None:
     for key, value in values.items():
         table.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
     Console().print(table)
+
+
+def files_table(counts: Mapping[tuple[str, str], int], known: int = 0) -> Table:
+    """What became of the files: a row for each outcome and code, and the files found below.
+
+    Args:
+        counts: files by outcome and code.
+        known: further files that an earlier ingest had accounted for.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from medssl.errors import CODES
+    from medssl.store import Outcome
+
+    order = [outcome.value for outcome in Outcome]
+    table = Table(
+        title="What became of the files",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_footer=True,
+    )
+    table.add_column("outcome", footer="found")
+    table.add_column("code", no_wrap=True)
+    table.add_column("files", f"{sum(counts.values()) + known:,}", justify="right")
+    table.add_column("meaning")
+    for outcome, code in sorted(counts, key=lambda key: (order.index(key[0]), key[1])):
+        meaning = CODES[code].meaning if code in CODES else ""
+        style = "red" if outcome == Outcome.REJECTED.value else None
+        table.add_row(outcome, code, f"{counts[outcome, code]:,}", meaning, style=style)
+    if known:
+        table.add_row("known", "", f"{known:,}", "Accounted for before, and not read again.")
+    return table

@@ -60,9 +60,10 @@ def ingest(
     Loose files, BIDS trees, and zip or tar archives of them.
 
     Every file ends in the ledger: used, duplicate, rejected with a reason, or ignored. Identifiers
-    become pseudonyms; the key and a ledger with the real file names stay in STORE.private. Ends
-    with 0, with 3 where inputs were rejected, with 4 where nothing was usable. An ingest that was
-    interrupted goes on where it was when it is started again.
+    become pseudonyms; the key and a ledger with the real file names stay in STORE.private. The page
+    STORE/ingest.html shows the files, the data and the volumes. Ends with 0, with 3 where inputs
+    were rejected, with 4 where nothing was usable. An ingest that was interrupted goes on where it
+    was when it is started again.
 
     \b
     Example:
@@ -110,22 +111,16 @@ def _label_name(text: str) -> tuple[int, str]:
 
 def _show(summary: IngestSummary) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    from medssl.errors import CODES
+    from medssl.cli.common import files_table
+    from medssl.store import PAGE_NAME
 
-    known = f", {summary.known} of them known and not read again" if summary.known else ""
-    table = Table(title=f"{summary.found} files{known}")
-    table.add_column("outcome")
-    table.add_column("code", no_wrap=True)
-    table.add_column("files", justify="right")
-    table.add_column("meaning")
-    for (outcome, code), count in summary.counts.items():
-        meaning = CODES[code].meaning if code else ""
-        table.add_row(outcome, code, str(count), meaning)
     console = Console()
-    console.print(table)
-    new = f", {summary.added} of them new" if summary.added < summary.volumes else ""
-    console.print(f"{summary.volumes} volumes of {summary.subjects} subjects in the store{new}.")
+    console.print(files_table(summary.counts, summary.known))
+    new = f", {summary.added:,} of them new" if summary.added < summary.volumes else ""
+    volumes, subjects = f"{summary.volumes:,} volumes", f"{summary.subjects:,} subjects"
+    console.print(f"{volumes} of {subjects} in the store{new}.")
     for note in summary.notes:
         console.print(f"Note: {note}", markup=False)
+    if summary.store is not None and (summary.store / PAGE_NAME).is_file():
+        typer.echo(f"To look at it: {summary.store / PAGE_NAME}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medssl.demo import outcomes, plots, sections
-from medssl.demo.report import Commands, Fact, Picture, Report, Section, Table
+from medssl.drawing.page import Commands, Fact, Picture, Report, Section, Table
 
 if TYPE_CHECKING:
     from medssl.demo.run import Gathered

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from medssl.drawing.planes import take_plane
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -60,10 +62,7 @@ class View:
 
 def cut(volume: NDArray[Any], plane: Plane, index: int) -> NDArray[Any]:
     """The slice (row, column) of a RAS+ volume (x, y, z), as it hangs on the light box."""
-    picture = np.take(volume, index, axis=_AXIS[plane])
-    # Rows run down the picture and columns to the right: up is +y or +z, left is +x or +y.
-    turned: NDArray[Any] = picture.T[::-1, ::-1]
-    return turned
+    return take_plane(volume, plane, (index, index, index))
 
 
 def extent(shape: Sequence[int], spacing: Sequence[float], plane: Plane) -> tuple[float, float]:

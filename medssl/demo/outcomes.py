@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medssl.demo import pictures, plots
-from medssl.demo.report import Block, Details, Picture, Section, Table
+from medssl.drawing.page import Block, Details, Picture, Section, Table
 
 if TYPE_CHECKING:
     from medssl.demo.run import Gathered

@@ -274,7 +274,7 @@ def _evaluate(out: Path, gathered: Gathered) -> None:
 
 def _report(out: Path, gathered: Gathered, started: float) -> tuple[Path, list[tuple[str, str]]]:
     from medssl.demo.content import commands_of, report_of
-    from medssl.demo.report import render
+    from medssl.drawing.page import render
 
     commands = commands_of(out)
     page = render(report_of(gathered, out, time.perf_counter() - started, commands))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medssl.demo import pictures, plots
-from medssl.demo.report import Block, Note, Picture, Section, Table
+from medssl.drawing.page import Block, Note, Picture, Section, Table
 
 if TYPE_CHECKING:
     from medssl.demo.run import Gathered

@@ -22,16 +22,18 @@ from medssl.ingest.make import item_of, make, read_labels_in_a_process, same_in_
 from medssl.ingest.plan import Context, Readers, plan
 from medssl.ingest.pool import Pool, run_items
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
+from medssl.ingest.report import page_or_note
 from medssl.ingest.scan import Found, Kind, Listed, walk
 from medssl.ingest.structures import NameRules
 from medssl.ingest.survey import Survey, survey
 from medssl.ingest.tables import TABLE_NAMES, Tables
 from medssl.ingest.unfinished import Unfinished
 from medssl.progress import track
-from medssl.store import StoreInfo, StoreWriter
+from medssl.store import PAGE_NAME, Store, StoreInfo, StoreWriter
 
 PRIVATE_SUFFIX = ".private"
 KEY_NAME = "site.key"
+_RESUMED = "Went on where an interrupted ingest had stopped."
 
 
 def ingest(
@@ -115,20 +117,23 @@ def ingest(
             for path, item in seen.listed.items()
         }  # fmt: skip
         account.write_private(private, details)
+        unusable = [] if loader.volumes else ["Nothing could be used; no store was made."]
+        notes = notes_on(inputs) + unusable
+        draw = partial(page_or_note, notes)
         if loader.added or (earlier and account.rows):
             loader.writer.set_label_names(
                 _all_label_names(loader.label_values, loader.structures | stated, earlier)
             )
-            loader.writer.finish(account.rows, len(seen.found))
-    resumed = ["Went on where an interrupted ingest had stopped."] if work.resumed else []
-    unusable = [] if loader.volumes else ["Nothing could be used; no store was made."]
+            loader.writer.finish(account.rows, len(seen.found), draw)
+        elif earlier and not (store_path / PAGE_NAME).exists():
+            draw(Store.open(store_path))
     found = len(listed) + sum(inputs.members.values())
     return IngestSummary(
         found=found,
         volumes=loader.volumes,
         subjects=len(loader.subjects),
         counts=account.counts(),
-        notes=resumed + notes_on(inputs) + unusable,
+        notes=[_RESUMED] * work.resumed + notes,
         store=store_path if loader.volumes else None,
         private=private,
         incomplete=loader.incomplete or bool(inputs.missing),

@@ -87,11 +87,27 @@ def describe(store: Store) -> Description:
     )
 
 
-def list_volumes(store: Store, modality: str | None = None) -> pd.DataFrame:
-    """The manifest's columns that a reader wants, of one modality or of all."""
-    manifest = store.manifest
+def choose_volumes(
+    manifest: pd.DataFrame,
+    *,
+    modality: str | None = None,
+    subject: str | None = None,
+    defect: str | None = None,
+) -> pd.DataFrame:
+    """The manifest's rows of one modality, of subjects whose pseudonym begins so, with a defect."""
+    rows = manifest
+    if modality is not None:
+        rows = rows[rows["modality"] == modality.upper()]
+    if subject is not None:
+        rows = rows[rows["subject_id"].str.startswith(subject)]
+    if defect is not None:
+        rows = rows[[defect.upper() in list(codes) for codes in rows["defects"]]]
+    return rows
+
+
+def list_volumes(rows: pd.DataFrame) -> pd.DataFrame:
+    """The manifest's columns that a reader wants."""
     wanted = ["volume_id", "subject_id", "modality", "part", "shape", "spacing", "split", "defects"]
-    rows = manifest if modality is None else manifest[manifest["modality"] == modality.upper()]
     return rows[[column for column in wanted if column in rows]]
 
 

@@ -213,6 +213,8 @@ class Store:
         """SHA-256 over the ids and hashes of all volumes and label maps."""
         digest = hashlib.sha256()
         columns = ["volume_id", "subject_id", "sha256", "label_sha256"]
-        for row in self.manifest[columns].itertuples(index=False):
+        with pq.ParquetFile(self.path / "manifest.parquet") as file:  # read_table imports pandas
+            table = file.read(columns=columns).to_pydict()
+        for row in zip(*(table[name] for name in columns), strict=True):
             digest.update("|".join(map(str, row)).encode())
         return digest.hexdigest()

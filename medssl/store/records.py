@@ -12,6 +12,8 @@ from medssl.config import StrictModel
 
 FORMAT_VERSION = 1
 LABEL_PREFIX = "label:"
+PAGE_NAME = "ingest.html"
+"""A page to look at; no part of what is verified."""
 
 LabelValue = float | int | str | None
 

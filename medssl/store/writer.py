@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from medssl.errors import MedsslError
 from medssl.store.reader import Store
-from medssl.store.records import LABEL_PREFIX, LedgerRow, StoreInfo, VolumeRecord
+from medssl.store.records import LABEL_PREFIX, PAGE_NAME, LedgerRow, StoreInfo, VolumeRecord
 from medssl.store.table import write_table
 from medssl.store.written import Written, write_volume
 
@@ -130,8 +130,19 @@ class StoreWriter:
                     raise _disk(error) from None
         self._rows.append(row)
 
-    def finish(self, ledger: Sequence[LedgerRow], files_found: int) -> Store:
+    def finish(
+        self,
+        ledger: Sequence[LedgerRow],
+        files_found: int,
+        draw: Callable[[Store], None] | None = None,
+    ) -> Store:
         """Write manifest, ledger and ``store.json``, and move the store to its place.
+
+        Args:
+            ledger: a row for each file.
+            files_found: how many there are.
+            draw: writes the page into the store, and does not raise. A new store has it when it
+                appears; one that is added to has none until it is drawn anew.
 
         Raises:
             MedsslError: NOTHING_USABLE without volumes; LEDGER_MISMATCH where the ledger does
@@ -148,12 +159,17 @@ class StoreWriter:
         try:
             self._write_tables(ledger)
             if self._base is None:
+                if draw is not None:
+                    draw(Store.open(self._work))
                 self._work.rename(self._path)
             else:
                 self._move_into_store()
         except OSError as error:
             raise _disk(error) from None
-        return Store.open(self._path)
+        store = Store.open(self._path)
+        if draw is not None and self._base is not None:
+            draw(store)
+        return store
 
     def _write_tables(self, ledger: Sequence[LedgerRow]) -> None:
         before = [] if self._base is None else list(self._base.rows())
@@ -169,6 +185,7 @@ class StoreWriter:
 
     def _move_into_store(self) -> None:
         """Arrays first and the manifest last: until it is there, the store is what it was."""
+        (self._path / PAGE_NAME).unlink(missing_ok=True)
         for row in self._rows:
             for place in (row["array"], row["label_array"]):
                 if place and (self._work / place).exists():

@@ -78,7 +78,43 @@ def test_the_command_line_shows_filters_and_speaks_json(store):
     assert json.loads(run(store, "--files", "--code", "derived", "--json")) == []
 
 
-@pytest.mark.parametrize("wrong", [["--outcome", "lost"], ["--volumes", "--files"]])
+def test_volumes_are_chosen_by_subject_and_defect(store):
+    def chosen(*options):
+        return [row["volume_id"] for row in json.loads(run(store, *options, "--json"))]
+
+    assert chosen("--subject", "s") == ["v0", "v1"]
+    assert chosen("--defect", "derived") == ["v2"]
+    assert chosen("--subject", "s", "--modality", "MR") == []
+
+
+def test_the_files_add_up_below_the_table(store):
+    lines = [line.split() for line in run(store).splitlines()]
+    assert ["rejected", "SLICE_MISSING", "1"] in [line[:3] for line in lines]
+    assert ["found", "5"] in lines
+
+
+def test_a_page_of_the_volumes_chosen(store, tmp_path):
+    page = tmp_path / "ct.html"
+    assert "2 volumes" in run(store, "--modality", "CT", "--html", page)
+    assert "2 of 2 shown" in page.read_text(encoding="utf-8").replace("<strong>", "")
+    again = CliRunner().invoke(app, ["inspect", str(store), "--html", str(page)])
+    assert again.exception.code == "OUT_EXISTS"
+    lost = ["inspect", str(store), "--html", str(tmp_path / "no" / "p.html")]
+    assert CliRunner().invoke(app, lost).exception.code == "INPUT_MISSING"
+    none = ["inspect", str(store), "--modality", "PT", "--html", str(tmp_path / "pt.html")]
+    assert CliRunner().invoke(app, none).exception.code == "NOTHING_USABLE"
+    assert not (tmp_path / "pt.html").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--outcome", "lost"],
+        ["--volumes", "--files"],
+        ["--html", "x.html", "--code", "DERIVED"],
+        ["--subject", "s", "--outcome", "used"],
+    ],
+)
 def test_what_cannot_be_listed_is_wrong_usage(store, wrong):
     assert CliRunner().invoke(app, ["inspect", str(store), *wrong]).exit_code == 2
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_STYLE = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+_STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,19 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """A drawing of :mod:`medssl.drawing.charts`, with its caption."""
+
+    svg: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of text under a header. Columns from `numbers_from` on are numbers, set to the right."""
 
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Chart]]
     caption: str
     numbers_from: int = 1
     emphasise: Sequence[int] = ()
@@ -58,7 +66,43 @@ class Details:
     items: Sequence[Block]
 
 
-Block = str | Picture | Table | Note | Commands | Details
+@dataclass(frozen=True)
+class Card:
+    """One picture among many, with what is known of it.
+
+    Attributes:
+        title: short, such as an id.
+        lines: of text below the picture.
+        png: the picture; None where there is none. `alt` says in words what it shows.
+        marks: words that must not be missed, set apart.
+        svg: a chart of :mod:`medssl.drawing.charts`.
+    """
+
+    title: str
+    lines: Sequence[str]
+    png: bytes | None = None
+    alt: str = ""
+    marks: Sequence[str] = ()
+    svg: str = ""
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Cards side by side, as many as fit; `small` ones are for thumbnails."""
+
+    items: Sequence[Card]
+    small: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """A smaller heading, and what stands under it."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+Block = str | Picture | Table | Note | Commands | Details | Chart | Cards | Group
 
 
 @dataclass(frozen=True)
@@ -89,6 +133,8 @@ class Report:
     sections: Sequence[Section]
     footer: str
     lead: Sequence[str] = field(default_factory=tuple)
+    dark: bool = False
+    """Light on dark, to look at scans; paper stays white."""
 
 
 def render(report: Report) -> str:
@@ -102,11 +148,12 @@ def render(report: Report) -> str:
         f"<div><dt>{_text(fact.label)}</dt><dd>{_text(fact.value)}</dd></div>"
         for fact in report.facts
     )
+    theme = ' class="dark"' if report.dark else ""
     lead = "".join(f"<p>{_text(paragraph)}</p>" for paragraph in report.lead)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(report.title)}</title>\n<style>\n{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{html.escape(report.title)}</title>\n<style>\n{_STYLE}</style>\n</head>\n<body{theme}>\n"
         f'<div class="banner" role="note">{_text(report.banner)}</div>\n'
         f'<header><h1>{_text(report.title)}</h1><p class="subtitle">{_text(report.subtitle)}</p>'
         f'<dl class="facts">{facts}</dl><div class="lead">{lead}</div></header>\n'
@@ -148,6 +195,26 @@ def _block(block: Block, numbers: _Numbers) -> str:
         case Details():
             inner = "\n".join(_block(item, numbers) for item in block.items)
             return f"<details><summary>{_text(block.title)}</summary>\n{inner}\n</details>"
+        case Chart():
+            caption = f"<figcaption>{_text(block.caption)}</figcaption>" if block.caption else ""
+            return f'<figure class="drawn">{block.svg}{caption}</figure>'
+        case Cards():
+            kind = "cards small" if block.small else "cards"
+            return f'<div class="{kind}">{"".join(map(_card, block.items))}</div>'
+        case Group():
+            inner = "\n".join(_block(item, numbers) for item in block.blocks)
+            return f'<div class="group"><h3>{_text(block.title)}</h3>\n{inner}\n</div>'
+
+
+def _card(card: Card) -> str:
+    picture = ""
+    if card.png is not None:
+        data = base64.b64encode(card.png).decode("ascii")
+        picture = f'<img alt="{html.escape(card.alt)}" src="data:image/png;base64,{data}">'
+    marks = "".join(f'<p class="mark">{_text(mark)}</p>' for mark in card.marks)
+    lines = "".join(f"<p>{_text(line)}</p>" for line in card.lines)
+    text = f"<h4>{_text(card.title)}</h4>{marks}{lines}{card.svg}"
+    return f"<article>{picture}<div>{text}</div></article>"
 
 
 def _picture(picture: Picture, numbers: _Numbers) -> str:
@@ -165,10 +232,11 @@ def _table(table: Table, numbers: _Numbers) -> str:
     numbers.tables += 1
     start = table.numbers_from
 
-    def cells(row: Sequence[str], tag: str) -> str:
+    def cells(row: Sequence[str | Chart], tag: str) -> str:
         marks = [' class="number"' if i >= start else "" for i in range(len(row))]
+        inner = [cell.svg if isinstance(cell, Chart) else _text(cell) for cell in row]
         return "".join(
-            f"<{tag}{mark}>{_text(cell)}</{tag}>" for cell, mark in zip(row, marks, strict=True)
+            f"<{tag}{mark}>{text}</{tag}>" for text, mark in zip(inner, marks, strict=True)
         )
 
     rows = "".join(

@@ -8,10 +8,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from medssl.demo.report import (
+from medssl.drawing.page import (
+    Card,
+    Cards,
+    Chart,
     Commands,
     Details,
     Fact,
+    Group,
     Note,
     Picture,
     Report,
@@ -95,3 +99,22 @@ def test_markup_and_escapes(page: str) -> None:
 def test_the_same_report_gives_the_same_page(page: str) -> None:
     report = Report("T", "s", "b", [], [Section("a", "A", ["x"])], "f")
     assert render(report) == render(report)
+
+
+def test_cards_groups_and_charts_are_escaped_and_balanced() -> None:
+    chart = Chart('<svg class="chart"></svg>', "a < b")
+    card = Card("<id>", ["1 & 2"], PNG, 'a "picture"', ["<odd>"], chart.svg)
+    table = Table(["", "Bars"], [["x", chart]], "With a chart.")
+    blocks = [Group("<group>", [Cards([card, Card("bare", [])], small=True), chart, table])]
+    page = render(Report("T", "s", "b", [], [Section("a", "A", blocks)], "f", dark=True))
+    parser = _Balance()
+    parser.feed(page)
+    assert parser.open == []
+    text = "".join(parser.text)
+    for expected in ("<id>", "1 & 2", "<odd>", "<group>", "a < b", "bare"):
+        assert expected in text
+    assert page.count("<img") == 1
+    assert page.count(chart.svg) == 3
+    assert 'alt="a &quot;picture&quot;"' in page
+    assert '<td class="number"><svg' in page
+    assert '<body class="dark">' in page
