@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pydicom
 
 from medssl.errors import MedsslError
+from medssl.ingest.facts import Facts, read_facts
 from medssl.ingest.geometry import SlicePose
 from medssl.ingest.stated import stated_counts
 from medssl.ingest.tags import joined, number, numbers, required, text, words
@@ -82,6 +83,8 @@ class SliceHeader:
         tile: first row and column of the slice in the picture.
         inverted: whether low stored values are bright and are turned round, as is done with
             radiographs alone.
+        facts: real values that may be of use beside the image; two files of one image may differ
+            in them.
     """
 
     path: Path
@@ -108,6 +111,7 @@ class SliceHeader:
     frames: int = 1
     tile: tuple[int, int] = (0, 0)
     inverted: bool = False
+    facts: Facts = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -252,6 +256,7 @@ def file_fields(data: pydicom.Dataset) -> dict[str, Any]:
         "signed": required(data, "PixelRepresentation") == 1,
         "picture": (int(required(data, "Rows")), int(required(data, "Columns"))),
         "instance": int(instance) if whole and instance is not None else None,
+        "facts": read_facts(data),
     }
 
 

@@ -14,6 +14,7 @@ from pydicom.tag import Tag
 
 from medssl.errors import MedsslError
 from medssl.ingest.enhanced import enhanced_slices
+from medssl.ingest.facts import FACT_TAGS
 from medssl.ingest.headers import (
     ENHANCED,
     MARKS,
@@ -62,7 +63,8 @@ _KEYWORDS = (
     "PerFrameFunctionalGroupsSequence",
 )
 _TAGS: list[Any] = [
-    Tag(key) for key in (*_KEYWORDS, *MARKS.values(), *STATED_TAGS, *SPACINGS, *MOSAIC_TAGS)
+    Tag(key)
+    for key in (*_KEYWORDS, *MARKS.values(), *STATED_TAGS, *SPACINGS, *MOSAIC_TAGS, *FACT_TAGS)
 ]
 
 

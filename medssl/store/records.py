@@ -44,6 +44,9 @@ class VolumeRecord:
     "train", "validation", "test" or ""; ``labels`` become the columns ``label:NAME``; ``defects``
     are the codes that were accepted on request; ``source`` is the kind of file it came from;
     ``part`` tells it from the other volumes of its series ("temporal_position=3/151").
+    ``study_date`` is an ISO date, moved by days of its subject's own; ``scanner`` and ``site`` are
+    pseudonyms (``site`` may be a word that the user stated); ``manufacturer``, ``model``,
+    ``body_part`` and ``description`` are words of fixed lists. All of these are "" where unknown.
     """
 
     volume_id: str
@@ -56,12 +59,21 @@ class VolumeRecord:
     defects: list[str] = field(default_factory=list)
     source: str = "nifti"
     part: str = ""
+    study_date: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    scanner: str = ""
+    site: str = ""
+    body_part: str = ""
+    description: str = ""
 
 
 class StoreInfo(StrictModel):
-    """``store.json``: the format, the orientation contract, label names, and how it was made."""
+    """``store.json``: the format, the orientation contract, label names, how it was made, and how
+    it was de-identified (:func:`medssl.ingest.profile.deidentification`)."""
 
     format_version: int = FORMAT_VERSION
     orientation: str = "RAS"
     label_names: dict[int, str] = Field(default_factory=dict)
     made_by: dict[str, Any] = Field(default_factory=dict)
+    deidentification: dict[str, Any] = Field(default_factory=dict)
