@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from medssl.errors import MedsslError
 from medssl.ingest.dicom import DicomVolume, find_volumes
+from medssl.ingest.facts import patient_labels, retained
 from medssl.ingest.images import SPLIT_FOLDERS, read_medmnist, read_png
 from medssl.ingest.jobs import Job, Made, Rejection, content_hash
 from medssl.ingest.nifti import read_nifti, same_grid
@@ -39,6 +40,8 @@ class Context:
         modality: of files that state none ("OT" unless the user says).
         class_folders: whether a PNG's folder is its class.
         allow: codes of defects to accept.
+        site: the site's name as the user states it, or "".
+        keep: patient characteristics to keep as labels ("age", "sex").
     """
 
     names: Pseudonymizer
@@ -46,6 +49,8 @@ class Context:
     modality: str = "OT"
     class_folders: bool = False
     allow: Collection[str] = ()
+    site: str = ""
+    keep: Collection[str] = ()
 
 
 def plan(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
@@ -114,6 +119,7 @@ def _make_dicom(
         raise MedsslError("DUPLICATE_CONFLICT", "A table puts one series in two splits")
     split, names, reader = splits.pop(), context.names, SliceReader()
     for volume in volumes:
+        own = _with_patient(labels, patient_labels(volume.facts, context.keep))
         array = volume.decode(reader)
         # Two times of one series may hold the same voxels and are still two volumes.
         key = f"{volume.series_uid} {volume.part}" if volume.part else volume.series_uid
@@ -124,14 +130,26 @@ def _make_dicom(
             series_id=names.series(volume.series_uid),
             modality=volume.modality,
             split=split,
-            labels=labels,
+            labels=own,
             defects=volume.defects,
             source="dicom",
             part=volume.part,
+            **retained(volume.facts, volume.patient_id, names, context.site),
         )
         content = content_hash(array, volume.affine) + volume.part
         spacing = volume.pixel_spacing if volume.dims == 2 else None
         yield Made(record, array, volume.affine, content, pixel_spacing=spacing)
+
+
+def _with_patient(
+    labels: dict[str, LabelValue], stated: dict[str, LabelValue]
+) -> dict[str, LabelValue]:
+    """Labels of tables and of the header, which must not contradict each other."""
+    for name, value in stated.items():
+        if labels.get(name) is not None and value is not None and labels[name] != value:
+            raise MedsslError("DUPLICATE_CONFLICT", f"A table and the header differ in {name}")
+    known = {name: value for name, value in stated.items() if labels.get(name) is None}
+    return {**labels, **known}
 
 
 def _images(
@@ -232,6 +250,7 @@ def _make_image(
         split=row.split,
         labels=row.labels,
         source=kind.value,
+        site=context.site,
     )
     yield Made(record, array, affine, content, label)
 
@@ -265,6 +284,7 @@ def _make_archive(path: Path, context: Context) -> Iterator[Made]:
                 labels=labels,
                 defects=["AFFINE_INVALID"] if volumes else [],
                 source="npz",
+                site=context.site,
             )
             # Images of one archive may repeat; the key tells a second copy of the archive.
             yield Made(record, array, np.eye(4) if volumes else None, key)

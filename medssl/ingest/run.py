@@ -14,6 +14,7 @@ import numpy as np
 from medssl.errors import CODES, Exit, MedsslError
 from medssl.ingest.account import Account, IngestSummary
 from medssl.ingest.dicom import ALLOWABLE
+from medssl.ingest.facts import check_wishes
 from medssl.ingest.isolate import Limits, run_jobs
 from medssl.ingest.jobs import Job, Made
 from medssl.ingest.plan import Context, plan
@@ -44,6 +45,8 @@ def ingest(
     class_folders: bool = False,
     allow: Collection[str] = (),
     workers: int = 1,
+    site: str = "",
+    keep: Collection[str] = (),
 ) -> IngestSummary:
     """Read everything below a folder into a new store; what is not certain is refused.
 
@@ -60,22 +63,24 @@ def ingest(
         class_folders: take the folder of a PNG without a table for its class.
         allow: codes of defects to accept (:data:`medssl.ingest.dicom.ALLOWABLE`); the manifest
             keeps them for each volume that has one.
-        workers: how many series are read at once, each in a process of its own with limits on
-            time and memory; the store does not depend on it.
+        workers: how many series are read at once; the store does not depend on it.
+        site: a plain word for the site of all volumes, instead of a pseudonym of what headers say.
+        keep: patient characteristics to keep as labels: "age", "sex".
 
     Raises:
-        MedsslError: CODE_NOT_ALLOWABLE, INPUT_MISSING, STORE_EXISTS, STORE_INSIDE_INPUT,
-            KEY_INVALID, TABLE_INVALID (tables that contradict each other), DISK_FULL.
+        MedsslError: CODE_NOT_ALLOWABLE, CONFIG_INVALID, INPUT_MISSING, STORE_EXISTS,
+            STORE_INSIDE_INPUT, KEY_INVALID, TABLE_INVALID (tables that contradict), DISK_FULL.
     """
     in_path, store_path = Path(in_path), Path(store_path)
     _check_allow(allow)
+    check_wishes(keep, site)
     _check_places(in_path, store_path)
     private = store_path.with_name(store_path.name + PRIVATE_SUFFIX)
     found = scan(in_path)
     names = Pseudonymizer(load_key(key_file or private / KEY_NAME))
     tables = Tables.read(found)
     stated = dict(label_names) if label_names is not None else tables.label_names()
-    context = Context(names, tables, modality, class_folders, allow)
+    context = Context(names, tables, modality, class_folders, allow, site, keep)
     account = Account(found, names)
     _mark_unplanned(found, tables, account)
     jobs, rejections = plan(found, context)
