@@ -113,6 +113,9 @@ CODES: dict[str, Code] = {
     ),
     "LOCALIZER": Code(_REJECT, "A localizer or scout, not one to train on; can be allowed."),
     "DERIVED": Code(_REJECT, "A derived image, not an acquired one; projections can be allowed."),
+    "BURNED_IN_TEXT": Code(
+        _REJECT, "The image seems to hold text, which may name the patient; can be allowed."
+    ),
     "PIXELS_TOO_LARGE": Code(
         _REJECT, "The header asks for more pixels than the compressed data can plausibly hold."
     ),

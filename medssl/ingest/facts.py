@@ -112,6 +112,23 @@ def patient_labels(facts: Facts, keep: Collection[str]) -> dict[str, LabelValue]
     return {name: labels[name] for name in KEEPABLE if name in keep}
 
 
+def with_patient(
+    labels: Mapping[str, LabelValue], facts: Facts, keep: Collection[str]
+) -> dict[str, LabelValue]:
+    """Labels of tables and those that :func:`patient_labels` keeps.
+
+    Raises:
+        MedsslError: DUPLICATE_CONFLICT where they contradict each other.
+    """
+    both = dict(labels)
+    for name, value in patient_labels(facts, keep).items():
+        if both.get(name) is None:
+            both[name] = value
+        elif value is not None and both[name] != value:
+            raise MedsslError("DUPLICATE_CONFLICT", f"A table and the header differ in {name}")
+    return both
+
+
 def check_wishes(keep: Collection[str], site: str) -> None:
     """Refuse what cannot be kept of a patient, and a site's name that is no short plain word.
 
