@@ -62,6 +62,16 @@ class Account:
         counts = Counter((row.outcome.value, row.code) for row in self._rows.values())
         return dict(sorted(counts.items()))
 
+    def rejected(self, code: str) -> list[tuple[str, str]]:
+        """Real paths relative to IN, and details, of the files rejected with a code."""
+        return [
+            (item.relative, self._rows[path].detail)
+            for path, item in self._found.items()
+            if path in self._rows
+            and self._rows[path].outcome is Outcome.REJECTED
+            and self._rows[path].code == code
+        ]
+
     def write_private(self, folder: Path) -> Path:
         """Write the ledger with the real paths, for the site's own eyes; never over another.
 

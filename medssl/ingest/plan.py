@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import MedsslError
+from medssl.ingest.burned_in import text_defects
 from medssl.ingest.dicom import DicomVolume, find_volumes
-from medssl.ingest.facts import patient_labels, retained
+from medssl.ingest.facts import retained, with_patient
 from medssl.ingest.images import SPLIT_FOLDERS, read_medmnist, read_png
 from medssl.ingest.jobs import Job, Made, Rejection, content_hash
 from medssl.ingest.nifti import read_nifti, same_grid
@@ -119,8 +120,15 @@ def _make_dicom(
         raise MedsslError("DUPLICATE_CONFLICT", "A table puts one series in two splits")
     split, names, reader = splits.pop(), context.names, SliceReader()
     for volume in volumes:
-        own = _with_patient(labels, patient_labels(volume.facts, context.keep))
+        own = with_patient(labels, volume.facts, context.keep)
         array = volume.decode(reader)
+        text = text_defects(
+            array,
+            volume.modality,
+            derived="DERIVED" in volume.defects,
+            flagged=dict(volume.facts).get("BurnedInAnnotation", "").upper() == "YES",
+            allow=context.allow,
+        )
         # Two times of one series may hold the same voxels and are still two volumes.
         key = f"{volume.series_uid} {volume.part}" if volume.part else volume.series_uid
         record = VolumeRecord(
@@ -131,7 +139,7 @@ def _make_dicom(
             modality=volume.modality,
             split=split,
             labels=own,
-            defects=volume.defects,
+            defects=[*volume.defects, *text],
             source="dicom",
             part=volume.part,
             **retained(volume.facts, volume.patient_id, names, context.site),
@@ -139,17 +147,6 @@ def _make_dicom(
         content = content_hash(array, volume.affine) + volume.part
         spacing = volume.pixel_spacing if volume.dims == 2 else None
         yield Made(record, array, volume.affine, content, pixel_spacing=spacing)
-
-
-def _with_patient(
-    labels: dict[str, LabelValue], stated: dict[str, LabelValue]
-) -> dict[str, LabelValue]:
-    """Labels of tables and of the header, which must not contradict each other."""
-    for name, value in stated.items():
-        if labels.get(name) is not None and value is not None and labels[name] != value:
-            raise MedsslError("DUPLICATE_CONFLICT", f"A table and the header differ in {name}")
-    known = {name: value for name, value in stated.items() if labels.get(name) is None}
-    return {**labels, **known}
 
 
 def _images(
@@ -237,6 +234,8 @@ def _make_image(
         except MedsslError as error:
             raise MedsslError(error.code, f"Its label map: {error.what}") from None
         _check_label(array, affine, label, label_affine)
+    modality = row.modality or context.modality
+    text = text_defects(array, modality, allow=context.allow) if affine is None else []
     content = content_hash(array, affine)
     names = context.names
     # Without a table each image is its own subject; by content, so that a copy is the same one.
@@ -246,9 +245,10 @@ def _make_image(
         subject_id=names.subject(subject),
         study_id=names.study(content),
         series_id=names.series(content),
-        modality=row.modality or context.modality,
+        modality=modality,
         split=row.split,
         labels=row.labels,
+        defects=text,
         source=kind.value,
         site=context.site,
     )

@@ -13,12 +13,16 @@ import numpy as np
 
 from medssl.errors import CODES, Exit, MedsslError
 from medssl.ingest.account import Account, IngestSummary
+from medssl.ingest.burned_in import CODE as TEXT
 from medssl.ingest.dicom import ALLOWABLE
 from medssl.ingest.facts import check_wishes
 from medssl.ingest.isolate import Limits, run_jobs
 from medssl.ingest.jobs import Job, Made
+from medssl.ingest.notes import notes
 from medssl.ingest.plan import Context, plan
+from medssl.ingest.profile import deidentification
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
+from medssl.ingest.quarantine import write_quarantine
 from medssl.ingest.scan import Found, Kind, scan
 from medssl.ingest.tables import Tables
 from medssl.progress import track
@@ -94,8 +98,11 @@ def ingest(
             for job, results in track(made, "Ingest", total=len(jobs)):
                 loader.run(job, results)
         account.write_private(private)
+        suspicious = account.rejected(TEXT)
+        write_quarantine(private, suspicious)
         if loader.volumes:
             writer.set_label_names(_all_label_names(loader.label_values, stated))
+            writer.set_deidentification(deidentification(keep, burned_in=TEXT in loader.defects))
             writer.finish(account.rows, len(found))
         else:
             writer.abort()
@@ -104,7 +111,7 @@ def ingest(
         volumes=loader.volumes,
         subjects=len(loader.subjects),
         counts=account.counts(),
-        notes=_notes(found, context, loader),
+        notes=notes(found, context.tables, loader.volumes, len(suspicious)),
         store=store_path if loader.volumes else None,
         private=private,
         incomplete=loader.incomplete or any(d.missing for d in tables.datasets),
@@ -170,6 +177,7 @@ class _Loader:
         self._seen: dict[str, tuple[str, object]] = {}
         self._ids: set[str] = set()
         self.subjects: set[str] = set()
+        self.defects: set[str] = set()
         self.label_values: set[int] = set()
         self.single_slices = 0
         self.incomplete = False
@@ -229,6 +237,7 @@ class _Loader:
         self._seen[made.content] = (made.record.volume_id, _meaning(made))
         self.single_slices += made.affine is None and made.record.source == "dicom"
         self.subjects.add(made.record.subject_id)
+        self.defects.update(made.record.defects)
         if made.label is not None:
             self.label_values.update(int(v) for v in np.unique(made.label))
 
@@ -269,30 +278,3 @@ def _only_rejection(error: MedsslError) -> None:
 
 def _all_label_names(values: set[int], stated: Mapping[int, str]) -> dict[int, str]:
     return {value: stated.get(value, f"label {value}") for value in sorted(values - {0})}
-
-
-def _notes(found: Sequence[Found], context: Context, loader: _Loader) -> list[str]:
-    notes = []
-    alone = 0
-    for item in found:
-        if item.kind in (Kind.NIFTI, Kind.PNG):
-            dataset = context.tables.of(item.relative)
-            alone += dataset is None or not (dataset.has_subjects or dataset.broken)
-    if alone:
-        notes.append(
-            f"No table states the subjects of {alone} files: each image counts as its own "
-            "subject, so two images of one patient can end on both sides of a split."
-        )
-    if any(item.kind is Kind.NPZ for item in found):
-        notes.append("An .npz states no subjects: each image counts as its own.")
-    columns = sorted(
-        {n for d in context.tables.datasets for r in d.rows.values() for n in r.labels}
-    )
-    if columns:
-        notes.append("Label columns taken from tables: " + ", ".join(columns))
-    missing = sum(dataset.missing for dataset in context.tables.datasets)
-    if missing:
-        notes.append(f"{missing} files that tables name are not there.")
-    if loader.volumes == 0:
-        notes.append("Nothing could be used; no store was made.")
-    return notes
