@@ -46,6 +46,7 @@ CODES: dict[str, Code] = {
     "CONFIG_UNREADABLE": Code(_USAGE, "A configuration file could not be read as YAML."),
     "INPUT_MISSING": Code(_USAGE, "The input file or folder does not exist."),
     "KEY_INVALID": Code(_USAGE, "The site key is missing or is not 64 hex digits."),
+    "KEY_MISMATCH": Code(_USAGE, "The site key is not the one that made these pseudonyms."),
     "STORE_INSIDE_INPUT": Code(_USAGE, "The store would lie inside the input folder."),
     "OUT_EXISTS": Code(_USAGE, "The output already exists; medssl never overwrites."),
     "METHOD_UNKNOWN": Code(_USAGE, "No method has that name."),

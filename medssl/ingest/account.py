@@ -28,6 +28,7 @@ class Account:
         self._found = {item.path: item for item in found}
         self._names = names
         self._rows: dict[Path, LedgerRow] = {}
+        self._volumes: dict[Path, str] = {}
 
     def mark(
         self,
@@ -36,8 +37,13 @@ class Account:
         code: str = "",
         detail: str = "",
         volume_id: str = "",
+        volumes: Sequence[str] = (),
     ) -> None:
         """Give files their row.
+
+        Args:
+            volumes: where a file became part of several volumes, their ids: for the private
+                ledger alone.
 
         Raises:
             MedsslError: LEDGER_MISMATCH where a file already has one, or was never found.
@@ -51,6 +57,7 @@ class Account:
                 )
             hidden = self._names.path(self._found[path].relative)
             self._rows[path] = LedgerRow(hidden, outcome, code, detail, volume_id)
+            self._volumes[path] = " ".join(volumes) or volume_id
 
     @property
     def rows(self) -> list[LedgerRow]:
@@ -80,12 +87,12 @@ class Account:
         """
         buffer = io.StringIO()
         table = csv.writer(buffer)
-        table.writerow(["real_path", "path", "outcome", "code", "detail", "volume_id"])
+        table.writerow(["real_path", "path", "outcome", "code", "detail", "volume_id", "volumes"])
         for path, item in self._found.items():
             if path in self._rows:
                 row = self._rows[path]
                 end = [row.path, row.outcome.value, row.code, row.detail, row.volume_id]
-                table.writerow([item.relative, *end])
+                table.writerow([item.relative, *end, self._volumes[path]])
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         target, number = folder / "ledger.csv", 2
         while target.exists():

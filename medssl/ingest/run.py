@@ -257,9 +257,12 @@ class _Loader:
             if errors:
                 self.incomplete = True
                 detail += f"; {len(errors)} refused: {errors[0].what}"
-            mark(job.files, Outcome.USED, errors[0].code if errors else "", detail, volume_id)
+            # An archive's images are no patients to go back to, and there are thousands.
+            volumes = written if job.isolated else ()
+            code = errors[0].code if errors else ""
+            mark(job.files, Outcome.USED, code, detail, volume_id, volumes)
             text = "the same image in another file"
-            mark(job.duplicates, Outcome.DUPLICATE, "DUPLICATE", text, volume_id)
+            mark(job.duplicates, Outcome.DUPLICATE, "DUPLICATE", text, volume_id, volumes)
 
 
 def _meaning(made: Made) -> tuple[object, ...]:
