@@ -35,6 +35,15 @@ def ingest(
             metavar="CODE", help="Accept a defect by its code; may be given several times."
         ),
     ] = None,
+    site: Annotated[
+        str, typer.Option(help="Name of the site, instead of a pseudonym of the institution.")
+    ] = "",
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT", help="Keep the patient's age or sex as a label; may be given twice."
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes that read; by default one a core, up to 4."),
@@ -73,6 +82,8 @@ def ingest(
         modality=modality,
         class_folders=class_folders,
         allow=allow or (),
+        site=site,
+        keep=keep or (),
         workers=workers or min(4, os.cpu_count() or 1),
         add=add,
         scheduler=scheduler,

@@ -40,6 +40,7 @@ ALLOWABLE = frozenset(
         "SLICES_FEWER_THAN_STATED",
         "SLICES_FEWER_THAN_SIBLING",
         "SPACING_UNKNOWN",
+        "BURNED_IN_TEXT",
     }
 )
 """Defects of which a volume can still be made, if the user says so. SPACING_UNKNOWN is one of

@@ -11,6 +11,7 @@ from typing import Any
 import pydicom
 
 from medssl.errors import MedsslError
+from medssl.ingest.facts import Facts, read_facts
 from medssl.ingest.geometry import SlicePose
 from medssl.ingest.lean import LeanHeader
 from medssl.ingest.stated import stated_counts
@@ -85,6 +86,8 @@ class SliceHeader:
             radiographs alone.
         raw: of plain pixels, uncompressed and little-endian: their first byte in the file, how
             many bytes are there, and bits allocated. None where pydicom must read them.
+        facts: real values that may be of use beside the image; two files of one image may differ
+            in them.
     """
 
     path: Path
@@ -112,6 +115,7 @@ class SliceHeader:
     tile: tuple[int, int] = (0, 0)
     inverted: bool = False
     raw: tuple[int, int, int] | None = field(default=None, compare=False)
+    facts: Facts = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -262,6 +266,7 @@ def file_fields(data: pydicom.Dataset) -> dict[str, Any]:
         "signed": required(data, "PixelRepresentation") == 1,
         "picture": (int(required(data, "Rows")), int(required(data, "Columns"))),
         "instance": int(instance) if whole and instance is not None else None,
+        "facts": read_facts(data),
     }
 
 

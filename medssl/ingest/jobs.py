@@ -38,6 +38,7 @@ class Picture:
             images may repeat.
         split: "train", "validation", "test" or "", where its own file says.
         labels: of the whole image, where its own file says.
+        defects: codes that were accepted of its pixels.
     """
 
     array: Array
@@ -47,6 +48,7 @@ class Picture:
     key: str = ""
     split: str = ""
     labels: dict[str, LabelValue] = field(default_factory=dict)
+    defects: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Job:
         duplicates: files that say the same again.
         row: what the tables say of it.
         volumes: of a DICOM series.
+        modality: of an image that states none.
+        allow: codes of defects to accept.
     """
 
     kind: Kind
@@ -66,3 +70,5 @@ class Job:
     duplicates: list[Path] = field(default_factory=list)
     row: Row = field(default_factory=Row)
     volumes: tuple[DicomVolume, ...] = ()
+    modality: str = ""
+    allow: tuple[str, ...] = ()

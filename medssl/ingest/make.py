@@ -67,6 +67,7 @@ def _entry(folder: Path, stem: str, picture: Picture) -> dict[str, Any]:
         "content": picture.key or _content(written, picture.affine is not None),
         "split": picture.split,
         "labels": picture.labels,
+        "defects": picture.defects,
     }
 
 
@@ -93,12 +94,21 @@ def read(job: Job) -> Iterator[Picture]:
 
 
 def _read_dicom(job: Job) -> Iterator[Picture]:
+    from medssl.ingest.burned_in import text_defects
     from medssl.ingest.pixels import SliceReader
 
     reader = SliceReader()
     for volume in job.volumes:
         spacing = volume.pixel_spacing if volume.dims == 2 else None
-        yield Picture(volume.decode(reader), volume.affine, pixel_spacing=spacing)
+        array = volume.decode(reader)
+        text = text_defects(
+            array,
+            volume.modality,
+            derived="DERIVED" in volume.defects,
+            flagged=dict(volume.facts).get("BurnedInAnnotation", "").upper() == "YES",
+            allow=job.allow,
+        )
+        yield Picture(array, volume.affine, pixel_spacing=spacing, defects=text)
 
 
 def _read_image(job: Job) -> Iterator[Picture]:
@@ -110,7 +120,12 @@ def _read_image(job: Job) -> Iterator[Picture]:
         except MedsslError as error:
             raise MedsslError(error.code, f"Its label map: {error.what}") from None
         _check_label(array, affine, label, label_affine)
-    yield Picture(array, affine, label)
+    text: list[str] = []
+    if affine is None:
+        from medssl.ingest.burned_in import text_defects
+
+        text = text_defects(array, job.modality, allow=job.allow)
+    yield Picture(array, affine, label, defects=text)
 
 
 def _image(kind: Kind, path: Path, label: bool = False) -> tuple[Array, Array | None]:
@@ -150,7 +165,7 @@ def _read_archive(path: Path) -> Iterator[Picture]:
 
 def item_of(job: Job, seen: Survey) -> Item:
     """A job as work, known by its files and what is made of them."""
-    text = "|".join([job.kind, *map(seen.key, job.files)])
+    text = "|".join([job.kind, job.modality, *map(seen.key, job.files)])
     for volume in job.volumes:
         slices = ",".join(f"{seen.key(h.path)}:{h.frame}:{h.tile}" for h in volume.headers)
         text += f"|{volume.part}|{slices}|{volume.affine}"

@@ -29,6 +29,8 @@ class Context:
         modality: of files that state none ("OT" unless the user says).
         class_folders: whether a PNG's folder is its class.
         allow: codes of defects to accept.
+        site: the site's name as the user states it, or "".
+        keep: patient characteristics to keep as labels ("age", "sex").
     """
 
     names: Pseudonymizer
@@ -36,6 +38,8 @@ class Context:
     modality: str = "OT"
     class_folders: bool = False
     allow: Collection[str] = ()
+    site: str = ""
+    keep: Collection[str] = ()
 
 
 def plan(
@@ -82,7 +86,9 @@ def _dicom(
         except MedsslError as error:
             rejections.append(Rejection([*files, *copies], error.code, error.what))
             continue
-        jobs.append(Job(Kind.DICOM, files, copies, row, tuple(together)))
+        jobs.append(
+            Job(Kind.DICOM, files, copies, row, tuple(together), allow=tuple(sorted(context.allow)))
+        )
     return jobs, rejections
 
 
@@ -152,7 +158,15 @@ def _images(
         except MedsslError as error:
             rejections.append(Rejection(both, error.code, error.what))
             continue
-        jobs.append(Job(kind, both, row=row))
+        jobs.append(
+            Job(
+                kind,
+                both,
+                row=row,
+                modality=row.modality or context.modality,
+                allow=tuple(sorted(context.allow)),
+            )
+        )
     return jobs, rejections
 
 

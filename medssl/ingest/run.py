@@ -8,18 +8,24 @@ from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from medssl.cluster import Cluster
 from medssl.errors import CODES, MedsslError
 from medssl.ingest.account import Account, IngestSummary
+from medssl.ingest.burned_in import CODE as TEXT
 from medssl.ingest.dicom import ALLOWABLE
 from medssl.ingest.earlier import Earlier, series_of
+from medssl.ingest.facts import check_wishes
 from medssl.ingest.isolate import Limits
 from medssl.ingest.load import Loader
 from medssl.ingest.make import item_of, make, same_in_a_process
+from medssl.ingest.notes import notes
 from medssl.ingest.plan import Context, plan
 from medssl.ingest.pool import Pool, run_items
+from medssl.ingest.profile import deidentification
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
+from medssl.ingest.quarantine import write_quarantine
 from medssl.ingest.scan import Found, Kind, Listed, walk
 from medssl.ingest.survey import Survey, survey
 from medssl.ingest.tables import TABLE_NAMES, Tables
@@ -50,6 +56,8 @@ def ingest(
     workers: int = 1,
     add: bool = False,
     scheduler: str | None = None,
+    site: str = "",
+    keep: Collection[str] = (),
 ) -> IngestSummary:
     """Read everything below a folder into a store; what is not certain is refused.
 
@@ -74,14 +82,17 @@ def ingest(
             new files. A volume of the store is never changed or replaced.
         scheduler: address of a Dask scheduler whose workers read instead of this machine; they
             must see the same paths.
+        site: a plain word for the site of all volumes, instead of a pseudonym of what headers say.
+        keep: patient characteristics to keep as labels: "age", "sex".
 
     Raises:
-        MedsslError: CODE_NOT_ALLOWABLE, INPUT_MISSING, STORE_EXISTS, STORE_INSIDE_INPUT,
-            KEY_INVALID, TABLE_INVALID (tables that contradict each other), INGEST_RUNNING,
-            PRIVATE_MISSING, SCHEDULER_UNAVAILABLE, DISK_FULL.
+        MedsslError: CODE_NOT_ALLOWABLE, CONFIG_INVALID, INPUT_MISSING, STORE_EXISTS,
+            STORE_INSIDE_INPUT, KEY_INVALID, TABLE_INVALID (tables that contradict each other),
+            INGEST_RUNNING, PRIVATE_MISSING, SCHEDULER_UNAVAILABLE, DISK_FULL.
     """
     in_path, store_path = Path(in_path), Path(store_path)
     _check_allow(allow)
+    check_wishes(keep, site)
     _check_places(in_path, store_path, add)
     private = store_path.with_name(store_path.name + PRIVATE_SUFFIX)
     names = Pseudonymizer(load_key(key_file or private / KEY_NAME))
@@ -91,6 +102,8 @@ def ingest(
         "root": names.path(str(in_path.resolve())),
         "class_folders": class_folders,
         "allow": sorted(allow),
+        "site": site,
+        "keep": sorted(keep),
         "add": add and store_path.exists(),
     }
     with Unfinished(store_path, options) as work, ExitStack() as stack:
@@ -102,7 +115,7 @@ def ingest(
         seen = _survey(listed, work, earlier, names, allow, pool)
         tables = Tables.read([*seen.found, *_unread(listed, seen)])
         stated = dict(label_names) if label_names is not None else tables.label_names()
-        context = Context(names, tables, modality, class_folders, allow)
+        context = Context(names, tables, modality, class_folders, allow, site, keep)
         account = Account(seen.found, names, earlier.batch if earlier else 1)
         _mark_unplanned(seen, tables, account)
         loader = _load(store_path, made_by, work, earlier, seen, context, account, pool)
@@ -112,21 +125,31 @@ def ingest(
             for path, item in seen.listed.items()
         }  # fmt: skip
         account.write_private(private, details)
+        text = account.rejected(TEXT)
+        write_quarantine(private, text)
         if loader.added or (earlier and account.rows):
             loader.writer.set_label_names(_all_label_names(loader.label_values, stated, earlier))
+            loader.writer.set_deidentification(_deidentified(keep, loader, earlier))
             loader.writer.finish(account.rows, len(seen.found))
     return IngestSummary(
         found=len(listed),
         volumes=loader.volumes,
         subjects=len(loader.subjects),
         counts=account.counts(),
-        notes=_notes(seen.found, context, loader, work.resumed),
+        notes=notes(seen.found, tables, loader.volumes, len(text), work.resumed),
         store=store_path if loader.volumes else None,
         private=private,
         incomplete=loader.incomplete or any(d.missing for d in tables.datasets),
         known=len(listed) - len(seen.found),
         added=loader.added,
     )
+
+
+def _deidentified(keep: Collection[str], loader: Loader, earlier: Earlier | None) -> dict[str, Any]:
+    """The record of the de-identification, of what the store had before too."""
+    before = earlier.store.info.deidentification if earlier else {}
+    kept = {*keep, *before.get("kept", [])}
+    return deidentification(kept, burned_in=TEXT in loader.defects)
 
 
 def _pool(workers: int, scheduler: str | None, stack: ExitStack) -> Pool:
@@ -263,30 +286,3 @@ def _all_label_names(
                 fix="State the store's name with --label-name, or make another store.",
             )
     return dict(sorted(names.items()))
-
-
-def _notes(found: Sequence[Found], context: Context, loader: Loader, resumed: bool) -> list[str]:
-    notes = ["Went on where an interrupted ingest had stopped."] if resumed else []
-    alone = 0
-    for item in found:
-        if item.kind in (Kind.NIFTI, Kind.PNG):
-            dataset = context.tables.of(item.relative)
-            alone += dataset is None or not (dataset.has_subjects or dataset.broken)
-    if alone:
-        notes.append(
-            f"No table states the subjects of {alone} files: each image counts as its own "
-            "subject, so two images of one patient can end on both sides of a split."
-        )
-    if any(item.kind is Kind.NPZ for item in found):
-        notes.append("An .npz states no subjects: each image counts as its own.")
-    columns = sorted(
-        {n for d in context.tables.datasets for r in d.rows.values() for n in r.labels}
-    )
-    if columns:
-        notes.append("Label columns taken from tables: " + ", ".join(columns))
-    missing = sum(dataset.missing for dataset in context.tables.datasets)
-    if missing:
-        notes.append(f"{missing} files that tables name are not there.")
-    if loader.volumes == 0:
-        notes.append("Nothing could be used; no store was made.")
-    return notes

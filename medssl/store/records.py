@@ -47,6 +47,9 @@ class VolumeRecord:
     are the codes that were accepted on request; ``source`` is the kind of file it came from;
     ``part`` tells it from the other volumes of its series ("temporal_position=3/151"); ``content``
     is the same for the same voxels at the same place.
+    ``study_date`` is an ISO date, moved by days of its subject's own; ``scanner`` and ``site`` are
+    pseudonyms (``site`` may be a word that the user stated); ``manufacturer``, ``model``,
+    ``body_part`` and ``description`` are words of fixed lists. All of these are "" where unknown.
     """
 
     volume_id: str
@@ -60,14 +63,23 @@ class VolumeRecord:
     source: str = "nifti"
     part: str = ""
     content: str = ""
+    study_date: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    scanner: str = ""
+    site: str = ""
+    body_part: str = ""
+    description: str = ""
 
 
 class StoreInfo(StrictModel):
     """``store.json``: the format, the orientation contract, label names, how it was made, and how
-    each later ingest added to it."""
+    each later ingest added to it, and how it was de-identified
+    (:func:`medssl.ingest.profile.deidentification`)."""
 
     format_version: int = FORMAT_VERSION
     orientation: str = "RAS"
     label_names: dict[int, str] = Field(default_factory=dict)
     made_by: dict[str, Any] = Field(default_factory=dict)
     added_by: list[dict[str, Any]] = Field(default_factory=list)
+    deidentification: dict[str, Any] = Field(default_factory=dict)
