@@ -14,7 +14,7 @@ import medssl.ingest
 from medssl.ingest.profile import OPTIONS, READ, deidentification
 from medssl.ingest.slices import _TAGS
 
-FIRST_TAG = 0x00080000
+TAGS = range(0x00080001, 0xFFFE0000)  # beside items, delimiters and plain numbers
 
 
 def tag_of(key: str) -> BaseTag:
@@ -31,7 +31,7 @@ def named_in_the_code() -> set[BaseTag]:
             word = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
             word = node.attr if isinstance(node, ast.Attribute) else word
             keyword = word and isinstance(word, str) and tag_for_keyword(word) is not None
-            if keyword or (type(word) is int and word > FIRST_TAG and dictionary_has_tag(word)):
+            if keyword or (type(word) is int and word in TAGS and dictionary_has_tag(word)):
                 found.add(Tag(word))
     return found
 
