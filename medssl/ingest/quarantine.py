@@ -33,6 +33,8 @@ def write_quarantine(private: Path, files: Sequence[tuple[str, str]]) -> Path | 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     target, number = folder / "burned-in-text.csv", 2
     while target.exists():
+        if target.read_bytes() == buffer.getvalue().encode("utf-8", "surrogateescape"):
+            return target  # an ingest that was interrupted wrote it
         target, number = folder / f"burned-in-text-{number}.csv", number + 1
     write_private(target, buffer.getvalue())
     return target
