@@ -36,8 +36,8 @@ def ingest(
         ),
     ] = None,
     site: Annotated[
-        str, typer.Option(help="Name of the site, instead of a pseudonym of the institution.")
-    ] = "",
+        str | None, typer.Option(help="Name of the site, not a pseudonym of the institution.")
+    ] = None,
     keep: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,7 +82,7 @@ def ingest(
         modality=modality,
         class_folders=class_folders,
         allow=allow or (),
-        site=site,
+        site=site or "",
         keep=keep or (),
         workers=workers or min(4, os.cpu_count() or 1),
         add=add,

@@ -133,21 +133,23 @@ def deidentification(
         faces_removed: whether faces were removed from all images that could show one.
 
     Returns:
-        ``kept``: what was kept on request; ``identity_removed``, ``method`` and ``codes``: what
-        Patient Identity Removed (0012,0062), De-identification Method (0012,0063) and its Code
-        Sequence (0012,0064) say. Identity Removed speaks of the pixels too, so it is "NO" with
-        ``burned_in``.
+        ``identity_removed``, ``method``, ``codes`` and ``longitudinal_temporal_information``: what
+        Patient Identity Removed (0012,0062), De-identification Method (0012,0063), its Code
+        Sequence (0012,0064) and Longitudinal Temporal Information Modified (0028,0303) say; and
+        ``kept``: what was kept on request. Identity Removed speaks of the pixels too, so it is "NO"
+        with ``burned_in``.
     """
     codes = [*_ALWAYS, *(["113102"] if faces_removed else []), *(["113108"] if keep else [])]
     kept = f"; kept on request: {', '.join(sorted(keep))}" if keep else ""
     return {
-        "kept": sorted(keep),
         "identity_removed": "NO" if burned_in else "YES",
         "method": f"medssl {version('medssl')}: whitelist of attributes, keyed pseudonyms, "
         f"dates shifted by subject{kept}",
         "codes": [
             {"value": code, "scheme": "DCM", "meaning": OPTIONS[code]} for code in sorted(codes)
         ],
+        "longitudinal_temporal_information": "MODIFIED",
+        "kept": sorted(keep),
     }
 
 

@@ -34,7 +34,7 @@ def write_quarantine(private: Path, files: Sequence[tuple[str, str]]) -> Path | 
     target, number = folder / "burned-in-text.csv", 2
     while target.exists():
         if target.read_bytes() == buffer.getvalue().encode("utf-8", "surrogateescape"):
-            return target  # this ingest wrote it before it was interrupted
+            return target  # an ingest that was interrupted wrote it
         target, number = folder / f"burned-in-text-{number}.csv", number + 1
     write_private(target, buffer.getvalue())
     return target

@@ -72,4 +72,5 @@ def test_the_record_states_what_was_applied(options, more, removed):
     assert {code["value"] for code in record["codes"]} == {"113100", "113105", "113107"} | more
     assert {code["scheme"] for code in record["codes"]} == {"DCM"}
     assert record["identity_removed"] == removed
-    assert len(record["method"]) > 20
+    assert record["kept"] == list(options.get("keep", []))
+    assert record["longitudinal_temporal_information"] == "MODIFIED"
