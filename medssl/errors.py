@@ -96,7 +96,10 @@ CODES: dict[str, Code] = {
         _REJECT, "The same image is there twice with different voxels, subject or labels."
     ),
     "SUBJECT_UNKNOWN": Code(_REJECT, "The subject of the image is not stated."),
-    "LABEL_WITHOUT_IMAGE": Code(_REJECT, "A label map has no image."),
+    "LABEL_WITHOUT_IMAGE": Code(_REJECT, "A label map or label object has no image."),
+    "LABEL_AMBIGUOUS": Code(_REJECT, "A label object refers to images of several volumes."),
+    "LABEL_UNWANTED": Code(_REJECT, "A label object has no structure asked for; ignored."),
+    "LABEL_OVERLAP": Code(_REJECT, "Structures of a volume overlap in a voxel; can be allowed."),
     "ARCHIVE_INVALID": Code(_REJECT, "The .npz does not have the arrays of a MedMNIST set."),
     "READER_FAILED": Code(
         _REJECT, "Reading a series crashed, took too long or too much memory; the rest went on."
@@ -146,8 +149,12 @@ CODES: dict[str, Code] = {
     "AFFINE_AMBIGUOUS": Code(_REJECT, "The header states two different geometries."),
     "VOXELS_INVALID": Code(_REJECT, "The voxels hold NaN or infinite values."),
     "VOLUME_EMPTY": Code(_REJECT, "The image has no voxels, or all of one value."),
-    "LABEL_GRID_MISMATCH": Code(_REJECT, "A label map does not lie on its image's grid."),
-    "LABEL_INVALID": Code(_REJECT, "A label map holds values that are not small whole numbers."),
+    "LABEL_GRID_MISMATCH": Code(
+        _REJECT, "A label map or label object does not lie on its image's grid."
+    ),
+    "LABEL_INVALID": Code(
+        _REJECT, "A label map, a segment, a contour or their names cannot be used."
+    ),
     "TABLE_INVALID": Code(_USAGE, "A subjects or labels table could not be used."),
     "SEG_NOT_WRITTEN": Code(
         _REJECT, "Written as NIfTI only: the series lacks what a DICOM SEG must repeat."

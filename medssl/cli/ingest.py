@@ -11,6 +11,24 @@ import typer
 if TYPE_CHECKING:
     from medssl.ingest.account import IngestSummary
 
+Site = Annotated[
+    str | None, typer.Option(help="Name of the site, not a pseudonym of the institution.")
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WHAT", help="Keep the patient's age or sex as a label; may be given twice."
+    ),
+]
+
+Structures = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Of DICOM SEG and RTSTRUCT take this structure alone; may be given several times.",
+    ),
+]
+
 
 def ingest(
     input_path: Annotated[Path, typer.Argument(metavar="IN", help="Folder of scans, or one file.")],
@@ -35,15 +53,9 @@ def ingest(
             metavar="CODE", help="Accept a defect by its code; may be given several times."
         ),
     ] = None,
-    site: Annotated[
-        str | None, typer.Option(help="Name of the site, not a pseudonym of the institution.")
-    ] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WHAT", help="Keep the patient's age or sex as a label; may be given twice."
-        ),
-    ] = None,
+    site: Site = None,
+    keep: Keep = None,
+    structure: Structures = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes that read; by default one a core, up to 4."),
@@ -70,24 +82,30 @@ def ingest(
       medssl ingest hippocampus/ store/ --modality MR --label-name 1=anterior
       medssl ingest scans/ store/ --allow SLICES_FEWER_THAN_STATED
       medssl ingest scans/ store/ --add
+      medssl ingest planning/ store/ --structure Liver --structure Spleen
     """
     from medssl.ingest.run import ingest as run
 
     names = dict(_label_name(text) for text in label_name) if label_name else None
-    summary = run(
-        input_path,
-        store,
-        key_file=key_file,
-        label_names=names,
-        modality=modality,
-        class_folders=class_folders,
-        allow=allow or (),
-        site=site or "",
-        keep=keep or (),
-        workers=workers or min(4, os.cpu_count() or 1),
-        add=add,
-        scheduler=scheduler,
-    )
+    try:
+        summary = run(
+            input_path,
+            store,
+            key_file=key_file,
+            label_names=names,
+            modality=modality,
+            class_folders=class_folders,
+            allow=allow or (),
+            structures=structure or (),
+            site=site or "",
+            keep=keep or (),
+            workers=workers or min(4, os.cpu_count() or 1),
+            add=add,
+            scheduler=scheduler,
+        )
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command goes on from here.", err=True)
+        raise
     if as_json:
         import json
 

@@ -61,6 +61,28 @@ class Account:
             self._rows[path] = LedgerRow(hidden, outcome, code, detail, volume_id, self._batch)
             self._volumes[path] = " ".join(volumes) or volume_id
 
+    def mark_labels(
+        self, files: Iterable[Path], fates: Mapping[str, tuple[str, str, str]], first: str | None
+    ) -> None:
+        """Give label objects their rows.
+
+        Args:
+            files: label objects of one image.
+            fates: path -> code ("" where it was used), detail and volume; of an image that could
+                not be used, none.
+            first: the volume that the image is a duplicate of, or None.
+        """
+        for path in files:
+            none = ("LABEL_WITHOUT_IMAGE", "Its image could not be used", "")
+            code, detail, volume_id = fates.get(str(path), none)
+            if first is not None:
+                detail = "of an image that is there already"
+                self.mark([path], Outcome.DUPLICATE, "DUPLICATE", detail, first)
+            elif code:
+                self.mark([path], Outcome.REJECTED, code, detail)
+            else:
+                self.mark([path], Outcome.USED, "", detail, volume_id)
+
     @property
     def rows(self) -> list[LedgerRow]:
         """The ledger, in the order of the files."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from medssl.errors import MedsslError
 from medssl.ingest.headers import SliceHeader
-from medssl.ingest.jobs import Rejection
+from medssl.ingest.rejection import Rejection
 from medssl.ingest.volume import DicomVolume
 
 Array = npt.NDArray[Any]

@@ -1,9 +1,10 @@
 """DICOM files into volumes: each series is one or several correct volumes, or one refusal.
 
 A series that holds any file medssl cannot use is refused whole, for a volume without that file
-could be wrong. Slices of one series that share SOP Instance UID and content count once. Where a
-series holds several volumes (times, echoes, orientations), :mod:`medssl.ingest.split` says which
-slices belong together; one that fails refuses the series.
+could be wrong; and so is one in whose folder, if it has that for itself, a file cannot be read.
+Slices of one series that share SOP Instance UID and content count once. Where a series holds
+several volumes (times, echoes, orientations), :mod:`medssl.ingest.split` says which slices belong
+together; one that fails refuses the series.
 
 A single slice does not tell its slice spacing and makes no volume. Ingest takes it as a 2D image
 (channel, row, column), in the rows and columns it was stored with, and so each radiograph.
@@ -23,8 +24,8 @@ from medssl.errors import MedsslError
 from medssl.ingest.completeness import beside_siblings, check_stated
 from medssl.ingest.geometry import check_plane, check_spacing, stack
 from medssl.ingest.headers import Refused, SliceHeader
-from medssl.ingest.jobs import Rejection
 from medssl.ingest.pixels import SliceReader
+from medssl.ingest.rejection import Rejection
 from medssl.ingest.slices import read_slices
 from medssl.ingest.split import Part, split
 from medssl.ingest.volume import DicomVolume
@@ -37,6 +38,7 @@ ALLOWABLE = frozenset(
     {
         "LOCALIZER",
         "DERIVED",
+        "LABEL_OVERLAP",
         "SLICES_FEWER_THAN_STATED",
         "SLICES_FEWER_THAN_SIBLING",
         "SPACING_UNKNOWN",
@@ -44,9 +46,12 @@ ALLOWABLE = frozenset(
     }
 )
 """Defects of which a volume can still be made, if the user says so. SPACING_UNKNOWN is one of
-radiographs alone."""
+radiographs alone, LABEL_OVERLAP one of label objects."""
 
 
+# A file of which not even the series can be read, in a folder of one series, is taken for a slice
+# of it: without that slice the volume could be short, and nothing else would tell.
+_UNREADABLE = frozenset({"FILE_UNREADABLE", "FILE_TRUNCATED", "READER_FAILED"})
 # Marks that change what a voxel means: the slices of one volume must share them.
 _CONTRASTS = ("image_type", "component", "echo_time", "inversion_time", "b_value")
 
@@ -87,14 +92,22 @@ def group_slices(
         same: whether two slices that have one UID hold the same pixels; by default both are read.
     """
     groups: dict[str, list[SliceHeader | Refused]] = {}
-    rejections: list[Rejection] = []
+    beside: dict[Path, set[str]] = {}
+    lost: list[Refused] = []
     for one in found:
-        if not isinstance(one, Refused):
-            groups.setdefault(one[0].series_uid, []).extend(one)
-        elif one.series_uid:
-            groups.setdefault(one.series_uid, []).append(one)
+        headers = [one] if isinstance(one, Refused) else one
+        if not headers[0].series_uid:
+            lost += [header for header in headers if isinstance(header, Refused)]
+            continue
+        groups.setdefault(headers[0].series_uid, []).extend(headers)
+        beside.setdefault(headers[0].path.parent, set()).add(headers[0].series_uid)
+    rejections: list[Rejection] = []
+    for refused in lost:
+        series = beside.get(refused.path.parent, set())
+        if refused.code in _UNREADABLE and len(series) == 1:
+            groups[next(iter(series))].append(refused)
         else:
-            rejections.append(Rejection([one.path], one.code, one.detail))
+            rejections.append(Rejection([refused.path], refused.code, refused.detail))
     volumes: list[DicomVolume] = []
     for group in groups.values():
         try:

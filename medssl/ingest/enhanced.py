@@ -20,9 +20,9 @@ from medssl.ingest.headers import (
     Marks,
     SliceHeader,
     file_fields,
-    refuse_image_type,
     rescaling,
 )
+from medssl.ingest.image_type import refuse_image_type
 from medssl.ingest.tags import items, joined, number, numbers, required, text, value, words
 
 _FRAME_TYPES = (

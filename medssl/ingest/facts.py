@@ -42,7 +42,6 @@ OLDEST = 90
 """Ages above 89 are one group (45 CFR 164.514(b)(2)(i)(C))."""
 _AGE = re.compile(r"(\d{3})([DWMY])")
 _PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
-_SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 
 
 def read_facts(data: pydicom.Dataset) -> Facts:
@@ -127,28 +126,6 @@ def with_patient(
         elif value is not None and both[name] != value:
             raise MedsslError("DUPLICATE_CONFLICT", f"A table and the header differ in {name}")
     return both
-
-
-def check_wishes(keep: Collection[str], site: str) -> None:
-    """Refuse what cannot be kept of a patient, and a site's name that is no short plain word.
-
-    Raises:
-        MedsslError: CONFIG_INVALID.
-    """
-    if not set(keep) <= set(KEEPABLE):
-        raise MedsslError(
-            "CONFIG_INVALID",
-            "This cannot be kept of a patient",
-            where="--keep",
-            fix=f"Give one of {', '.join(KEEPABLE)}.",
-        )
-    if site and not _SITE.fullmatch(site):
-        raise MedsslError(
-            "CONFIG_INVALID",
-            "The name of the site is not a plain word",
-            where="--site",
-            fix="Up to 32 letters, digits, points, dashes, underscores; a letter or digit first.",
-        )
 
 
 def _moved(stated: str, days: int) -> str:

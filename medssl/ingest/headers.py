@@ -13,6 +13,7 @@ import pydicom
 from medssl.errors import MedsslError
 from medssl.ingest.facts import Facts, read_facts
 from medssl.ingest.geometry import SlicePose
+from medssl.ingest.image_type import refuse_image_type
 from medssl.ingest.lean import LeanHeader
 from medssl.ingest.stated import stated_counts
 from medssl.ingest.tags import joined, number, numbers, required, text, value, words
@@ -39,11 +40,12 @@ PROJECTION = {
     "1.2.840.10008.5.1.4.1.1.1.2": "MG",
     "1.2.840.10008.5.1.4.1.1.1.2.1": "MG",
 }
+LABEL_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "seg",  # Segmentation
+    "1.2.840.10008.5.1.4.1.1.66.7": "seg",  # Label Map Segmentation
+    "1.2.840.10008.5.1.4.1.1.481.3": "rtstruct",
+}
 _MODALITIES = CLASSIC | ENHANCED | PROJECTION
-# Third and later values of Image Type (PS3.3 C.7.6.1.1.2) of images that are no acquired slices.
-_PROJECTIONS = frozenset(
-    {"PROJECTION IMAGE", "MIP", "MINIP", "MIN IP", "SCREEN SAVE", "DOSE_INFO", "SCREENSHOT"}
-)
 _TILT_DEGREES = 0.05
 
 # What may tell the volumes of one series apart, the surest first.
@@ -143,14 +145,17 @@ def refuse_kind(data: pydicom.Dataset, allow: Collection[str] = ()) -> tuple[str
         the codes that were accepted.
 
     Raises:
-        MedsslError: NOT_AN_IMAGE, FILE_UNREADABLE, MODALITY_UNSUPPORTED, COLOUR_UNSUPPORTED,
-            DERIVED, LOCALIZER, GANTRY_TILT, DICOM_TAG_INVALID.
+        MedsslError: NOT_AN_IMAGE, FILE_UNREADABLE, LABEL_WITHOUT_IMAGE (a label object, to be
+            matched with an image), MODALITY_UNSUPPORTED, COLOUR_UNSUPPORTED, DERIVED, LOCALIZER,
+            GANTRY_TILT, DICOM_TAG_INVALID.
     """
     sop_class = text(data, "SOPClassUID")
     if _media(data) == DICOMDIR:
         raise MedsslError("NOT_AN_IMAGE", "A DICOMDIR, which only lists other files")
     if not sop_class and not text(data, "SOPInstanceUID"):
         raise MedsslError("FILE_UNREADABLE", "The header holds no DICOM object")
+    if sop_class in LABEL_CLASSES:
+        raise MedsslError("LABEL_WITHOUT_IMAGE", "A label object, which holds no image")
     frames = number(data, "NumberOfFrames")
     if sop_class not in ENHANCED and frames is not None and frames != 1:
         raise MedsslError("MODALITY_UNSUPPORTED", "Several frames in an image of one frame")
@@ -176,26 +181,6 @@ def _media(data: pydicom.Dataset | LeanHeader) -> str:
         return data.media
     meta = getattr(data, "file_meta", None)
     return "" if meta is None else text(meta, "MediaStorageSOPClassUID")
-
-
-def refuse_image_type(image_type: list[str], allow: Collection[str] = ()) -> tuple[str, ...]:
-    """Raise for an Image Type or Frame Type of what is no acquired slice.
-
-    Returns:
-        the codes of ``allow`` that were needed.
-
-    Raises:
-        MedsslError: LOCALIZER, DERIVED.
-    """
-    found = {
-        "LOCALIZER": bool({"LOCALIZER", "SCOUT"} & set(image_type)),
-        "DERIVED": bool(_PROJECTIONS & set(image_type)),
-    }
-    codes = tuple(code for code, present in found.items() if present)
-    for code in codes:
-        if code not in allow:
-            raise MedsslError(code, "Image Type says so: localizer, projection or screen")
-    return codes
 
 
 def refuse_pixels(data: pydicom.Dataset) -> None:

@@ -8,21 +8,14 @@ from typing import Any
 
 import numpy.typing as npt
 
+from medssl.ingest.label_objects import LabelObject
 from medssl.ingest.scan import Kind
+from medssl.ingest.structures import NameRules
 from medssl.ingest.tables import Row
 from medssl.ingest.volume import DicomVolume
 from medssl.store.records import LabelValue
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Files that were refused together, and why. ``detail`` holds no identifiers."""
-
-    files: list[Path]
-    code: str
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,9 @@ class Picture:
             images may repeat.
         split: "train", "validation", "test" or "", where its own file says.
         labels: of the whole image, where its own file says.
-        defects: codes that were accepted of its pixels.
+        defects: codes that were accepted on request while reading it.
+        structures: label value of each structure that its label objects annotate, by name.
+        fates: path of each label object of its -> code ("" where it was used) and detail.
     """
 
     array: Array
@@ -49,6 +44,30 @@ class Picture:
     split: str = ""
     labels: dict[str, LabelValue] = field(default_factory=dict)
     defects: list[str] = field(default_factory=list)
+    structures: dict[str, int] = field(default_factory=dict)
+    fates: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The label objects of a DICOM job, and how to draw them.
+
+    Attributes:
+        objects: of each of its volumes.
+        values: label value of each structure, by name.
+        rules: what the user said of names.
+        allow: codes of defects to accept.
+    """
+
+    objects: tuple[tuple[LabelObject, ...], ...]
+    values: dict[str, int]
+    rules: NameRules
+    allow: frozenset[str]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the objects."""
+        return [found.path for together in self.objects for found in together]
 
 
 @dataclass(frozen=True)
@@ -63,6 +82,7 @@ class Job:
         volumes: of a DICOM series.
         modality: of an image that states none.
         allow: codes of defects to accept.
+        drawing: its label objects, if it has any.
     """
 
     kind: Kind
@@ -72,3 +92,4 @@ class Job:
     volumes: tuple[DicomVolume, ...] = ()
     modality: str = ""
     allow: tuple[str, ...] = ()
+    drawing: Drawing | None = None

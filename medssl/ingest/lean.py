@@ -32,6 +32,8 @@ _SEVERAL = frozenset(
 _PIXELS = 0x7FE00010
 _CHARACTER_SET = 0x00080005
 _CHARACTER_SETS = re.compile(r"(\\?(ISO_IR \d+|ISO 2022 IR \d+|GB18030|GBK)?)*")
+# Character sets (PS3.3 C.12.1.1.2) of which one alone applies to all text, as Python knows them.
+_ENCODINGS = {"ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8"}
 _SHORT = frozenset((
     "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS",
     "ST", "TM", "UI", "UL", "US",
@@ -42,6 +44,7 @@ _NUMBERS = {"US": (2, "H"), "UL": (4, "I"), "SS": (2, "h"), "SL": (4, "i"), "FL"
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+")
 _PRINTABLE = re.compile(rb"[ -~]*\x00*")
+_NO_CONTROLS = re.compile(rb"[ -~\x80-\xff]*\x00*")
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _WINDOW = 6144
@@ -106,6 +109,7 @@ class _Walk:
         self._handle = handle
         self._size = os.fstat(handle).st_size
         self._window, self._base = os.pread(handle, _WINDOW, 0), 0
+        self._encoding = ""
 
     def header(self, private: frozenset[int]) -> LeanHeader:
         if self._window[128:132] != b"DICM":
@@ -152,8 +156,10 @@ class _Walk:
                     raise _Unusual
                 values[tag] = self._value(tag, wanted or vr, start, length)
             elif tag == _CHARACTER_SET:  # without escapes ASCII is the same in all of them
-                if not _CHARACTER_SETS.fullmatch(self._text(start, length)):
+                stated = self._text(start, length)
+                if not _CHARACTER_SETS.fullmatch(stated):
                     raise _Unusual
+                self._encoding = _ENCODINGS.get(stated, "")
             elif length == _UNDEFINED:
                 if vr not in ("", "SQ"):
                     raise _Unusual
@@ -223,11 +229,17 @@ class _Walk:
         at = self._need(start, length)
         return self._window[at : at + length]
 
-    def _text(self, start: int, length: int) -> str:
+    def _text(self, start: int, length: int, free: bool = False) -> str:
+        """ASCII; text that may be in the file's character set where that is ``free``."""
         raw = self._bytes(start, length)
-        if not _PRINTABLE.fullmatch(raw):
+        if _PRINTABLE.fullmatch(raw):
+            return raw.decode("ascii").strip(" \0")
+        if not free or not self._encoding or not _NO_CONTROLS.fullmatch(raw):
             raise _Unusual
-        return raw.decode("ascii").strip(" \0")
+        try:
+            return raw.decode(self._encoding).strip(" \0")
+        except UnicodeDecodeError:
+            raise _Unusual from None
 
     def _value(self, tag: int, vr: str, start: int, length: int) -> Any:
         if vr in _NUMBERS:
@@ -241,7 +253,7 @@ class _Walk:
             return self._bytes(start, length)
         if vr not in ("AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM", "UI"):
             raise _Unusual
-        text = self._text(start, length)
+        text = self._text(start, length, vr in ("LO", "SH"))
         if "\\" not in text:
             return _one(vr, text)
         if tag not in _SEVERAL:

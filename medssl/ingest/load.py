@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ class Loader:
         self.subjects: set[str] = set()
         self.defects: set[str] = set()
         self.label_values: set[int] = set()
+        self.structures: dict[int, str] = {}
+        self.again: list[Job] = []
         self.incomplete = False
         self.added = 0
         for row in before:
@@ -72,6 +75,12 @@ class Loader:
         taken: list[str] = []
         known: list[str] = []
         errors: list[MedsslError] = []
+        fates: dict[str, tuple[str, str, str]] = {}
+        if job.drawing is not None and [e.code for e in ended] == ["READER_FAILED"]:
+            # It may be the label objects' fault: once more, without them.
+            self.again.append(replace(job, drawing=None))
+            self._account.mark(job.drawing.paths, Outcome.REJECTED, ended[0].code, ended[0].what)
+            return
         for number, entry in enumerate(value["made"]):
             if "error" in entry:
                 errors.append(MedsslError(*entry["error"]))
@@ -80,10 +89,14 @@ class Loader:
             try:
                 name, new = self._take(job, number, entry, written)
                 (taken if new else known).append(name)
+                fates |= {path: (*fate, name) for path, fate in entry["fates"].items()}
             except MedsslError as error:
                 _only_rejection(error)
                 errors.append(error)
         self._mark(job, taken, known, [*errors, *ended])
+        if job.drawing is not None:
+            first = known[0] if known and not taken and not errors else None
+            self._account.mark_labels(job.drawing.paths, fates, first)
 
     def _take(
         self, job: Job, number: int, entry: Mapping[str, Any], written: Written
@@ -115,6 +128,8 @@ class Loader:
         self.subjects.add(record.subject_id)
         self.defects.update(record.defects)
         self.label_values.update(written.label_values)
+        self.label_values.update(record.labelled)
+        self.structures |= {value: name for name, value in entry["structures"].items()}
         return record.volume_id, True
 
     def _drop(self, written: Written) -> None:
@@ -172,6 +187,7 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
             part=volume.part,
             content=entry["content"],
             **retained(volume.facts, volume.patient_id, names, context.site),
+            labelled=sorted(entry["structures"].values()),
         )
     content = entry["content"]
     # An archive states no geometry.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ from medssl.errors import Exit, MedsslError
 from medssl.ingest.dicom import same_pixels
 from medssl.ingest.headers import SliceHeader
 from medssl.ingest.isolate import caught
-from medssl.ingest.jobs import Job, Picture
+from medssl.ingest.jobs import Drawing, Job, Picture
 from medssl.ingest.journal import Item
+from medssl.ingest.label_maps import Found, label_header, label_object
 from medssl.ingest.pool import Pool, run_items
+from medssl.ingest.rejection import Rejection
 from medssl.ingest.scan import Kind
+from medssl.ingest.structures import NameRules
 from medssl.ingest.survey import Survey
+from medssl.ingest.volume import DicomVolume
 from medssl.store.arrays import file_hash
 from medssl.store.written import Written, write_volume
 
@@ -68,6 +73,8 @@ def _entry(folder: Path, stem: str, picture: Picture) -> dict[str, Any]:
         "split": picture.split,
         "labels": picture.labels,
         "defects": picture.defects,
+        "structures": picture.structures,
+        "fates": picture.fates,
     }
 
 
@@ -97,8 +104,8 @@ def _read_dicom(job: Job) -> Iterator[Picture]:
     from medssl.ingest.burned_in import text_defects
     from medssl.ingest.pixels import SliceReader
 
-    reader = SliceReader()
-    for volume in job.volumes:
+    reader, drawing = SliceReader(), job.drawing
+    for number, volume in enumerate(job.volumes):
         spacing = volume.pixel_spacing if volume.dims == 2 else None
         array = volume.decode(reader)
         text = text_defects(
@@ -108,7 +115,22 @@ def _read_dicom(job: Job) -> Iterator[Picture]:
             flagged=dict(volume.facts).get("BurnedInAnnotation", "").upper() == "YES",
             allow=job.allow,
         )
-        yield Picture(array, volume.affine, pixel_spacing=spacing, defects=text)
+        picture = Picture(array, volume.affine, pixel_spacing=spacing, defects=text)
+        yield picture if drawing is None else _with_labels(picture, volume, number, drawing)
+
+
+def _with_labels(picture: Picture, volume: DicomVolume, number: int, drawing: Drawing) -> Picture:
+    from medssl.ingest.label_maps import draw_labels
+
+    objects = drawing.objects[number]
+    drawn = draw_labels(objects, volume, drawing.values, drawing.allow, drawing.rules)
+    return replace(
+        picture,
+        label=drawn.label,
+        defects=[*picture.defects, *drawn.defects],
+        structures=drawn.structures,
+        fates=drawn.fates,
+    )
 
 
 def _read_image(job: Job) -> Iterator[Picture]:
@@ -165,12 +187,15 @@ def _read_archive(path: Path) -> Iterator[Picture]:
 
 def item_of(job: Job, seen: Survey) -> Item:
     """A job as work, known by its files and what is made of them."""
-    text = "|".join([job.kind, job.modality, *map(seen.key, job.files)])
+    drawn = [] if job.drawing is None else job.drawing.paths
+    text = "|".join([job.kind, job.modality, *map(seen.key, [*job.files, *drawn])])
+    if job.drawing is not None:
+        text += f"|{job.drawing.values}|{sorted(job.drawing.rules.only)}"
     for volume in job.volumes:
         slices = ",".join(f"{seen.key(h.path)}:{h.frame}:{h.tile}" for h in volume.headers)
         text += f"|{volume.part}|{slices}|{volume.affine}"
     key = sha256(text.encode()).hexdigest()[:32]
-    return Item(key, (key, job), len(job.files))
+    return Item(key, (key, job), len(job.files) + len(drawn))
 
 
 def same_in_a_process(folder: Path, pool: Pool, one: SliceHeader, two: SliceHeader) -> bool:
@@ -191,3 +216,18 @@ def same_in_a_process(folder: Path, pool: Pool, one: SliceHeader, two: SliceHead
 
 def _compare(pair: tuple[SliceHeader, SliceHeader], folder: Path) -> bool:
     return same_pixels(*pair)
+
+
+def read_labels_in_a_process(
+    folder: Path, pool: Pool, seen: Survey, paths: Sequence[Path], rules: NameRules
+) -> list[Found]:
+    """As :func:`medssl.ingest.label_maps.read_labels`, several at a time."""
+    said = sha256(f"{sorted(rules.stated)}{sorted(rules.only)}".encode()).hexdigest()[:8]
+    items = [Item(seen.key(path) + said, path) for path in sorted(paths)]
+    found: list[Found] = []
+    for item, answer in run_items(partial(label_header, rules=rules), items, folder, pool):
+        if answer.error is not None:
+            found.append(Rejection([item.payload], *answer.error))
+        else:
+            found.append(label_object(item.payload, answer.value))
+    return found

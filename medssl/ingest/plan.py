@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from medssl.errors import MedsslError
-from medssl.ingest.dicom import DicomVolume, group_slices
+from medssl.ingest.dicom import DicomVolume, group_slices, same_pixels
 from medssl.ingest.headers import Refused, SliceHeader
 from medssl.ingest.images import SPLIT_FOLDERS
-from medssl.ingest.jobs import Job, Rejection
+from medssl.ingest.jobs import Drawing, Job
+from medssl.ingest.label_maps import ReadLabels, plan_labels, read_labels
 from medssl.ingest.pseudonym import Pseudonymizer
+from medssl.ingest.rejection import Rejection
 from medssl.ingest.scan import Found, Kind
+from medssl.ingest.structures import EVERY, NameRules
 from medssl.ingest.tables import Row, Tables
 from medssl.store.records import LabelValue
 
@@ -31,6 +34,8 @@ class Context:
         allow: codes of defects to accept.
         site: the site's name as the user states it, or "".
         keep: patient characteristics to keep as labels ("age", "sex").
+        label_names: label values that tables or the user named.
+        rules: what the user said of the names of structures.
     """
 
     names: Pseudonymizer
@@ -40,13 +45,28 @@ class Context:
     allow: Collection[str] = ()
     site: str = ""
     keep: Collection[str] = ()
+    label_names: Mapping[int, str] = field(default_factory=dict)
+    rules: NameRules = EVERY
+
+
+@dataclass(frozen=True)
+class Readers:
+    """How files are read while planning; by default right here.
+
+    Attributes:
+        same: see :func:`medssl.ingest.dicom.group_slices`.
+        labels: see :func:`medssl.ingest.label_maps.read_labels`.
+    """
+
+    same: Callable[[SliceHeader, SliceHeader], bool] = same_pixels
+    labels: ReadLabels = read_labels
 
 
 def plan(
     found: Sequence[Found],
     slices: Mapping[Path, list[SliceHeader] | Refused],
     context: Context,
-    same: Callable[[SliceHeader, SliceHeader], bool] | None = None,
+    readers: Readers,
 ) -> tuple[list[Job], list[Rejection]]:
     """Group files into jobs; what can be refused from names and headers alone is refused.
 
@@ -54,9 +74,9 @@ def plan(
         found: every file.
         slices: of the DICOM files among them.
         context: what else is known.
-        same: see :func:`medssl.ingest.dicom.group_slices`.
+        readers: how files are read.
     """
-    jobs, rejections = _dicom(found, slices, context, same)
+    jobs, rejections = _dicom(found, slices, context, readers)
     for part in (_images(found, context, Kind.NIFTI), _images(found, context, Kind.PNG)):
         jobs += part[0]
         rejections += part[1]
@@ -68,15 +88,26 @@ def _dicom(
     found: Sequence[Found],
     slices: Mapping[Path, list[SliceHeader] | Refused],
     context: Context,
-    same: Callable[[SliceHeader, SliceHeader], bool] | None,
+    readers: Readers,
 ) -> tuple[list[Job], list[Rejection]]:
     relative = {item.path: item.relative for item in found if item.kind is Kind.DICOM}
     volumes, rejections = group_slices(
         [slices[path] for path in sorted(relative)],
         single_slices=True,
         allow=context.allow,
-        same=same,
+        same=readers.same,
     )
+    # The header pass refuses label objects as images; only now are all volumes known.
+    labels = [path for r in rejections if r.code == "LABEL_WITHOUT_IMAGE" for path in r.files]
+    drawn, values, more = plan_labels(
+        readers.labels(labels, context.rules),
+        volumes,
+        context.label_names,
+        bool(_pairs(_image_files(found), context.tables)),
+        context.rules,
+    )
+    rejections = [r for r in rejections if r.code != "LABEL_WITHOUT_IMAGE"] + more
+    objects = {id(volume): tuple(drawn.get(i, ())) for i, volume in enumerate(volumes)}
     jobs = []
     for together in _sharing_files(volumes):
         files = _each_once(path for volume in together for path in volume.files)
@@ -86,8 +117,18 @@ def _dicom(
         except MedsslError as error:
             rejections.append(Rejection([*files, *copies], error.code, error.what))
             continue
+        own = tuple(objects[id(volume)] for volume in together)
+        drawing = Drawing(own, values, context.rules, frozenset(context.allow))
         jobs.append(
-            Job(Kind.DICOM, files, copies, row, tuple(together), allow=tuple(sorted(context.allow)))
+            Job(
+                Kind.DICOM,
+                files,
+                copies,
+                row,
+                tuple(together),
+                allow=tuple(sorted(context.allow)),
+                drawing=drawing if any(own) else None,
+            )
         )
     return jobs, rejections
 
@@ -168,6 +209,10 @@ def _images(
             )
         )
     return jobs, rejections
+
+
+def _image_files(found: Sequence[Found]) -> dict[str, Path]:
+    return {item.relative: item.path for item in found if item.kind in (Kind.NIFTI, Kind.PNG)}
 
 
 def _pairs(files: dict[str, Path], tables: Tables) -> dict[str, str]:

@@ -95,6 +95,26 @@ READ: tuple[Attribute, ...] = (
            "DiffusionGradientDirectionSequence FrameContentSequence PlanePositionSequence "
            "PlaneOrientationSequence PixelMeasuresSequence PixelValueTransformationSequence", "",
            "of enhanced images: only what this table names"),
+    *_rows(Fate.CLEANED, "SegmentLabel ROIName", "label_array",
+           "in `store.json` too: a plain name without long numbers or words of persons"),
+    *_rows(Fate.USED,
+           "PatientName OtherPatientNames OtherPatientIDs PatientBirthName "
+           "PatientMotherBirthName AccessionNumber ReferringPhysicianName PhysiciansOfRecord "
+           "PerformingPhysicianName NameOfPhysiciansReadingStudy OperatorsName ReviewerName "
+           "ContentCreatorName", "", "of label objects: no structure may be named after them"),
+    *_rows(Fate.VOXELS,
+           "SegmentSequence SegmentNumber SegmentationType MaximumFractionalValue "
+           "PixelPaddingValue SegmentIdentificationSequence ReferencedSegmentNumber "
+           "StructureSetROISequence ROINumber ROIContourSequence ReferencedROINumber "
+           "ContourSequence ContourData "
+           "ContourGeometricType ContourOffsetVector NumberOfContourPoints", "label_array",
+           "where structures lie"),
+    *_rows(Fate.USED,
+           "ReferencedSeriesSequence ReferencedInstanceSequence ReferencedSOPInstanceUID "
+           "ReferencedFrameNumber ReferencedFrameOfReferenceSequence "
+           "ReferencedFrameOfReferenceUID RTReferencedStudySequence RTReferencedSeriesSequence "
+           "ContourImageSequence DerivationImageSequence SourceImageSequence", "",
+           "of label objects: which image they were drawn on"),
     *_rows(Fate.USED, "ImagesInAcquisition NumberOfSlices", "", "whether slices are missing"),
     *_rows(Fate.USED, "(0021,0010) (0021,104F) (2001,0010) (2001,1018)", "",
            "private, GE and Philips: whether slices are missing"),

@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from medssl.cluster import Cluster
-from medssl.errors import CODES, MedsslError
+from medssl.errors import MedsslError
 from medssl.ingest.account import Account, IngestSummary
 from medssl.ingest.burned_in import CODE as TEXT
-from medssl.ingest.dicom import ALLOWABLE
+from medssl.ingest.checks import check_places, check_wishes
 from medssl.ingest.earlier import Earlier, series_of
-from medssl.ingest.facts import check_wishes
 from medssl.ingest.isolate import Limits
 from medssl.ingest.load import Loader
-from medssl.ingest.make import item_of, make, same_in_a_process
+from medssl.ingest.make import item_of, make, read_labels_in_a_process, same_in_a_process
 from medssl.ingest.notes import notes
-from medssl.ingest.plan import Context, plan
+from medssl.ingest.plan import Context, Readers, plan
 from medssl.ingest.pool import Pool, run_items
 from medssl.ingest.profile import deidentification
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
 from medssl.ingest.quarantine import write_quarantine
 from medssl.ingest.scan import Found, Kind, Listed, walk
+from medssl.ingest.structures import NameRules
 from medssl.ingest.survey import Survey, survey
 from medssl.ingest.tables import TABLE_NAMES, Tables
 from medssl.ingest.unfinished import Unfinished
@@ -53,6 +53,7 @@ def ingest(
     modality: str = "OT",
     class_folders: bool = False,
     allow: Collection[str] = (),
+    structures: Collection[str] = (),
     workers: int = 1,
     add: bool = False,
     scheduler: str | None = None,
@@ -75,6 +76,7 @@ def ingest(
         class_folders: take the folder of a PNG without a table for its class.
         allow: codes of defects to accept (:data:`medssl.ingest.dicom.ALLOWABLE`); the manifest
             keeps them for each volume that has one.
+        structures: of DICOM SEG and RTSTRUCT, take those of these names alone.
         workers: how many processes read at once, with limits on time and memory; the store does
             not depend on it.
         add: add to the store where there is one. Files that it has accounted for, and that have not
@@ -91,9 +93,8 @@ def ingest(
             INGEST_RUNNING, PRIVATE_MISSING, SCHEDULER_UNAVAILABLE, DISK_FULL.
     """
     in_path, store_path = Path(in_path), Path(store_path)
-    _check_allow(allow)
-    check_wishes(keep, site)
-    _check_places(in_path, store_path, add)
+    check_wishes(allow, keep, site)
+    check_places(in_path, store_path, add)
     private = store_path.with_name(store_path.name + PRIVATE_SUFFIX)
     names = Pseudonymizer(load_key(key_file or private / KEY_NAME))
     made_by = _made_by(modality)
@@ -114,8 +115,9 @@ def ingest(
         listed = walk(in_path)
         seen = _survey(listed, work, earlier, names, allow, pool)
         tables = Tables.read([*seen.found, *_unread(listed, seen)])
-        stated = dict(label_names) if label_names is not None else tables.label_names()
-        context = Context(names, tables, modality, class_folders, allow, site, keep)
+        stated = _stated_names(label_names, tables, earlier)
+        rules = NameRules.of(stated.values(), structures)
+        context = Context(names, tables, modality, class_folders, allow, site, keep, stated, rules)
         account = Account(seen.found, names, earlier.batch if earlier else 1)
         _mark_unplanned(seen, tables, account)
         loader = _load(store_path, made_by, work, earlier, seen, context, account, pool)
@@ -125,10 +127,10 @@ def ingest(
             for path, item in seen.listed.items()
         }  # fmt: skip
         account.write_private(private, details)
-        text = account.rejected(TEXT)
-        write_quarantine(private, text)
+        write_quarantine(private, text := account.rejected(TEXT))
         if loader.added or (earlier and account.rows):
-            loader.writer.set_label_names(_all_label_names(loader.label_values, stated, earlier))
+            given = loader.structures | stated
+            loader.writer.set_label_names(_all_label_names(loader.label_values, given, earlier))
             loader.writer.set_deidentification(_deidentified(keep, loader, earlier))
             loader.writer.finish(account.rows, len(seen.found))
     return IngestSummary(
@@ -196,11 +198,13 @@ def _load(
     pool: Pool,
 ) -> Loader:
     """Plan jobs, run them, and take over what they make."""
-    same = partial(same_in_a_process, work.volumes / "same", pool)
-    jobs, rejections = plan(seen.found, seen.slices, context, same)
+    readers = Readers(
+        partial(same_in_a_process, work.volumes / "same", pool),
+        partial(read_labels_in_a_process, work.volumes / "labels", pool, seen),
+    )
+    jobs, rejections = plan(seen.found, seen.slices, context, readers)
     for rejection in rejections:
-        outcome = Outcome.IGNORED if rejection.code == "NOT_AN_IMAGE" else Outcome.REJECTED
-        account.mark(rejection.files, outcome, rejection.code, rejection.detail)
+        account.mark(rejection.files, rejection.outcome, rejection.code, rejection.detail)
     base, info = None, StoreInfo(made_by=made_by)
     if earlier is not None:
         base = earlier.store
@@ -212,37 +216,10 @@ def _load(
     done = run_items(make, items, work.volumes, pool)
     for item, answer in track(done, "Ingest", total=len(items)):
         loader.run(item.payload[1], answer)
+    again = [item_of(job, seen) for job in loader.again]
+    for item, answer in run_items(make, again, work.volumes, pool):
+        loader.run(item.payload[1], answer)
     return loader
-
-
-def _check_allow(allow: Collection[str]) -> None:
-    for code in allow:
-        if code not in ALLOWABLE:
-            raise MedsslError(
-                "CODE_NOT_ALLOWABLE",
-                "This defect cannot be accepted",
-                where=code if code in CODES else "--allow",
-                fix=f"Give one of {', '.join(sorted(ALLOWABLE))}.",
-            )
-
-
-def _check_places(in_path: Path, store_path: Path, add: bool) -> None:
-    if not in_path.exists():
-        raise MedsslError("INPUT_MISSING", "The input folder does not exist", where="IN")
-    if store_path.exists() and not add:
-        raise MedsslError(
-            "STORE_EXISTS",
-            "The store already exists",
-            where="STORE",
-            fix="Add to it with --add, give another name, or move it away.",
-        )
-    if store_path.resolve().is_relative_to(in_path.resolve()):
-        raise MedsslError(
-            "STORE_INSIDE_INPUT",
-            "The store would lie inside the input and be read as input next time",
-            where="STORE",
-            fix="Put it beside the input folder.",
-        )
 
 
 def _made_by(modality: str) -> dict[str, str]:
@@ -266,6 +243,14 @@ def _mark_unplanned(seen: Survey, tables: Tables, account: Account) -> None:
         if item.kind in _UNPLANNED and item.path not in done:
             outcome, code = _UNPLANNED[item.kind]
             account.mark([item.path], outcome, code, item.note)
+
+
+def _stated_names(
+    label_names: Mapping[int, str] | None, tables: Tables, earlier: Earlier | None
+) -> dict[int, str]:
+    """Names of label values: those of the store that is added to, and the user's or the tables'."""
+    before = {} if earlier is None else earlier.store.info.label_names
+    return {**before, **(tables.label_names() if label_names is None else label_names)}
 
 
 def _all_label_names(

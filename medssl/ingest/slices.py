@@ -79,6 +79,8 @@ def _open(path: Path) -> Any:
         return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)
     except (InvalidDicomError, OSError, EOFError) as error:
         raise MedsslError("FILE_UNREADABLE", f"Not readable: {type(error).__name__}") from None
+    except MemoryError:
+        raise
     # A hostile or broken header can raise anything inside pydicom; it is that file's rejection.
     except Exception as error:
         raise MedsslError("FILE_UNREADABLE", f"Not parsable: {type(error).__name__}") from None

@@ -41,13 +41,13 @@ def value(data: pydicom.Dataset, key: Key) -> Any:
 
 def text(data: pydicom.Dataset, key: Key) -> str:
     """The value as text, "" where it is absent."""
-    found = value(data, key)
+    found = _no_sequence(data, key)
     return "" if found is None else str(found).strip(" \0")
 
 
 def words(data: pydicom.Dataset, key: Key) -> list[str]:
     """The values of a code string, in capitals."""
-    found = value(data, key)
+    found = _no_sequence(data, key)
     values = [found] if isinstance(found, str) else (found or [])
     return [str(word).strip().upper() for word in values]
 
@@ -55,10 +55,18 @@ def words(data: pydicom.Dataset, key: Key) -> list[str]:
 def joined(data: pydicom.Dataset, key: Key) -> str:
     """The values as one text, "" where it is absent; equal texts mean equal values: numbers are
     rounded to a thousandth, for "30" and "30.0" are one echo time."""
-    found = value(data, key)
+    found = _no_sequence(data, key)
     several = isinstance(found, Iterable) and not isinstance(found, str | bytes)
     values = found if several else [] if found is None else [found]
     return "\\".join(_comparable(str(part).strip(" \0")) for part in values)
+
+
+def _no_sequence(data: pydicom.Dataset, key: Key) -> Any:
+    """The value; a sequence where a text belongs would be read through, and raise anything."""
+    found = value(data, key)
+    if isinstance(found, pydicom.Sequence | pydicom.Dataset):
+        raise MedsslError("DICOM_TAG_INVALID", f"{_name(key)} is a sequence")
+    return found
 
 
 def _comparable(word: str) -> str:
@@ -93,6 +101,18 @@ def required(data: pydicom.Dataset, key: Key) -> float:
     if found is None:
         raise MedsslError("DICOM_TAG_MISSING", f"{_name(key)} is absent")
     return found
+
+
+def whole(data: pydicom.Dataset, key: Key) -> int:
+    """One whole number.
+
+    Raises:
+        MedsslError: DICOM_TAG_MISSING, DICOM_TAG_INVALID.
+    """
+    found = required(data, key)
+    if not found.is_integer():
+        raise MedsslError("DICOM_TAG_INVALID", f"{_name(key)} is not a whole number")
+    return int(found)
 
 
 def numbers(data: pydicom.Dataset, key: Key, count: int) -> tuple[float, ...]:

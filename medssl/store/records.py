@@ -46,7 +46,8 @@ class VolumeRecord:
     "train", "validation", "test" or ""; ``labels`` become the columns ``label:NAME``; ``defects``
     are the codes that were accepted on request; ``source`` is the kind of file it came from;
     ``part`` tells it from the other volumes of its series ("temporal_position=3/151"); ``content``
-    is the same for the same voxels at the same place.
+    is the same for the same voxels at the same place; ``labelled`` are the label values that it was
+    annotated for, where that is stated;
     ``study_date`` is an ISO date, moved by days of its subject's own; ``scanner`` and ``site`` are
     pseudonyms (``site`` may be a word that the user stated); ``manufacturer``, ``model``,
     ``body_part`` and ``description`` are words of fixed lists. All of these are "" where unknown.
@@ -63,6 +64,7 @@ class VolumeRecord:
     source: str = "nifti"
     part: str = ""
     content: str = ""
+    labelled: list[int] = field(default_factory=list)
     study_date: str = ""
     manufacturer: str = ""
     model: str = ""

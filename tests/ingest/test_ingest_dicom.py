@@ -341,3 +341,20 @@ def test_other_plain_transfer_syntaxes_hold_the_same_volume(tmp_path, write_stac
         little = syntax is not ExplicitVRBigEndian
         pydicom.dcmwrite(file, data, implicit_vr=implicit, little_endian=little)
     np.testing.assert_array_equal(only(files).decode(), before)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_lost_header_costs_the_series_that_has_the_folder_for_itself(
+    tmp_path, write_stack, others
+):
+    files = write_stack(tmp_path, 4, series="1.1")
+    for other in range(others):
+        write_stack(tmp_path / "more", 4, series="1.2", heights=[50.0, 52.0, 54.0, 56.0])
+        for index, path in enumerate(sorted((tmp_path / "more").iterdir())):
+            path.rename(tmp_path / f"other{other}_{index}")
+    files[-1].write_bytes(files[-1].read_bytes()[:200])  # the slice at an end
+    paths = [path for path in tmp_path.iterdir() if path.is_file()]
+    volumes, rejections = find_volumes(paths)
+    assert [len(r.files) for r in rejections] == [1 if others else 4]
+    assert {r.code for r in rejections} == {"FILE_UNREADABLE"}
+    assert len(volumes) == 2 * others

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medssl.errors import MedsslError
 from medssl.ingest import run, volume
@@ -177,3 +180,25 @@ def test_a_header_that_kills_its_reader_is_refused_alone(tree, tmp_path, monkeyp
     monkeypatch.setattr(look, "read_slices", hostile)
     summary = ingest(tree, tmp_path / "store", workers=2)
     assert summary.counts == {("rejected", "READER_FAILED"): 3, ("used", ""): 15}
+
+
+def test_a_header_that_blows_up_is_refused_alone(tree, tmp_path, monkeypatch):
+    """A deflated file (PS3.5 A.5) is inflated whole before its first tag can be read."""
+    source = next((tree / "3").iterdir())
+    data = pydicom.dcmread(source)
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    data.save_as(source, enforce_file_format=True)
+    packer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+    with source.open("r+b") as stream:
+        stream.seek(_end_of_meta(source))
+        for _ in range(700):
+            stream.write(packer.compress(bytes(2**20)))
+        stream.write(packer.flush())
+    monkeypatch.setattr(run.Limits, "of_this_machine", lambda workers: Limits(20.0, 0.0, 2**29))
+    summary = ingest(tree, tmp_path / "store", workers=2)
+    assert summary.counts == {("rejected", "READER_FAILED"): 3, ("used", ""): 15}
+
+
+def _end_of_meta(path):
+    """Where the data set starts: Group Length (0002,0000) says (PS3.10 section 7.1)."""
+    return 144 + pydicom.filereader.read_file_meta_info(path).FileMetaInformationGroupLength

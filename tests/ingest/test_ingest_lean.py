@@ -72,7 +72,20 @@ def private(data: Dataset) -> None:
     data.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", 1)
 
 
-@pytest.mark.parametrize("change", [None, implicit, nested, both, private])
+def umlauts(data: Dataset) -> None:
+    data.SpecificCharacterSet, data.PatientID = "ISO_IR 100", "J\u00f6rg"
+
+
+def kanji(data: Dataset) -> None:
+    data.SpecificCharacterSet, data.PatientID = "ISO_IR 192", "\u5c71\u7530"
+
+
+def no_set(data: Dataset) -> None:
+    umlauts(data)
+    data.SpecificCharacterSet = "ISO_IR 101"
+
+
+@pytest.mark.parametrize("change", [None, implicit, nested, both, private, umlauts, kanji])
 def test_plain_files_are_read_without_pydicom(tmp_path, write_stack, by_pydicom, change):
     def apply(_, data):
         if change is not None:
@@ -91,8 +104,22 @@ def two_values(data: Dataset) -> None:
     data["PatientID"]._value = "P1\\P2"
 
 
-def not_ascii(data: Dataset) -> None:
+def umlauts(data: Dataset) -> None:
     data.SpecificCharacterSet, data.PatientID = "ISO_IR 100", "Jörg"
+
+
+def kanji(data: Dataset) -> None:
+    data.SpecificCharacterSet, data.PatientID = "ISO_IR 192", "山田"
+
+
+def two_sets(data: Dataset) -> None:
+    data.SpecificCharacterSet, data.PatientID = ["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"
+
+
+def wrong_set(data: Dataset) -> None:
+    data.SpecificCharacterSet, data.PatientID = "ISO_IR 100", "Jörg"
+    data["SpecificCharacterSet"]._value = "ISO_IR 192"
+    data["PatientID"]._value = b"J\xf6rg"
 
 
 def not_decimal(data: Dataset) -> None:
@@ -103,7 +130,7 @@ def a_table(data: Dataset) -> None:
     data.ModalityLUTSequence = Sequence([Dataset()])
 
 
-@pytest.mark.parametrize("change", [two_values, not_ascii, not_decimal, a_table])
+@pytest.mark.parametrize("change", [two_values, no_set, not_decimal, a_table])
 def test_what_is_unusual_is_left_to_pydicom(tmp_path, write_stack, by_pydicom, change):
     (path,) = write_stack(tmp_path, 1, change=lambda _, data: change(data), SliceThickness="2")
     assert read_lean(path) is None

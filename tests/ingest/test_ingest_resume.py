@@ -177,5 +177,5 @@ def test_a_file_that_changed_meanwhile_is_read_again(tree, tmp_path, monkeypatch
     changed = next(path for path in sorted((tree / "0").iterdir()))
     changed.write_bytes(changed.read_bytes()[:200])
     summary = ingest(tree, tmp_path / "store")
-    assert summary.counts[("rejected", "FILE_UNREADABLE")] == 1
+    assert summary.counts[("rejected", "FILE_UNREADABLE")] == 6
     assert json.loads((tmp_path / "store" / "store.json").read_text())["made_by"]

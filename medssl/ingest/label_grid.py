@@ -1,0 +1,102 @@
+"""Where planes of a label object lie on the grid of its volume, voxel for voxel.
+
+A plane must be a plane of the grid: the same voxels, perhaps counted along other axes or from the
+other end. Anything between the voxels would have to be resampled, and is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medssl.errors import MedsslError
+
+Array = npt.NDArray[Any]
+Where = tuple[int | None, int | None, int | None]
+
+PIXEL_TOLERANCE = 0.05
+"""How far a pixel may be from its voxel along columns and rows, in voxels."""
+SLICE_TOLERANCE = 0.1
+"""How far a plane may be from its slice, in distances between slices: slices themselves may be
+up to half of it off an even grid."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Pixels of one structure in one plane.
+
+    Attributes:
+        where: the index of the plane along one axis of the grid (x, y, z), None along the others.
+        mask: bool, along the two other axes of the grid, in their order.
+    """
+
+    where: Where
+    mask: Array
+
+    @property
+    def window(self) -> tuple[int | slice, ...]:
+        """The plane's index in an array (x, y, z)."""
+        return tuple(slice(None) if index is None else index for index in self.where)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How the pixels of a plane become voxels.
+
+    Attributes:
+        where: as of :class:`Layer`.
+        axes: the axes of the grid that columns and rows are counted along.
+        steps: 1, or -1 where they are counted from the other end.
+    """
+
+    where: Where
+    axes: tuple[int, int]
+    steps: tuple[int, int]
+
+    def layer(self, mask: Array) -> Layer:
+        """Turn pixels (row, column) so that they fit the grid."""
+        turned = mask.T[:: self.steps[0], :: self.steps[1]]
+        return Layer(self.where, turned if self.axes[0] < self.axes[1] else turned.T)
+
+
+def place(index: Array, size: tuple[int, int], grid: tuple[int, int, int]) -> Placement:
+    """Find the voxels that a plane's pixels are.
+
+    Args:
+        index: 4x4, (column, row, 0, 1) of the plane to (x, y, z) of the grid.
+        size: (rows, columns) of the plane.
+        grid: voxels along x, y, z, z being the slices.
+
+    Raises:
+        MedsslError: LABEL_GRID_MISMATCH.
+    """
+    if not np.isfinite(index).all():
+        raise _mismatch("A plane of it has no certain place")
+    start = np.rint(index[:3, 3])
+    drift = np.abs(index[:3, 3] - start)
+    axes, steps = [], []
+    for step, length in zip(index[:3, :2].T, size[::-1], strict=True):
+        axis = int(np.abs(step).argmax())
+        whole = np.zeros(3)
+        whole[axis] = np.sign(step[axis])
+        drift += np.abs(step - whole) * (length - 1)
+        axes.append(axis)
+        steps.append(int(whole[axis]))
+    if axes[0] == axes[1] or (drift > [PIXEL_TOLERANCE, PIXEL_TOLERANCE, SLICE_TOLERANCE]).any():
+        raise _mismatch("Its pixels lie between the voxels of the image")
+    for axis, step, length in zip(axes, steps, size[::-1], strict=True):
+        if grid[axis] != length or start[axis] != (0 if step > 0 else length - 1):
+            raise _mismatch("It covers another part of space than the image")
+    across = 3 - axes[0] - axes[1]
+    if not 0 <= start[across] < grid[across]:
+        raise _mismatch("A plane of it lies outside the image")
+    where: list[int | None] = [None, None, None]
+    where[across] = int(start[across])
+    return Placement((where[0], where[1], where[2]), (axes[0], axes[1]), (steps[0], steps[1]))
+
+
+def _mismatch(what: str) -> MedsslError:
+    return MedsslError("LABEL_GRID_MISMATCH", what)
