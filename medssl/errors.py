@@ -49,6 +49,7 @@ CODES: dict[str, Code] = {
     "INGEST_RUNNING": Code(_USAGE, "Another ingest is making the same store."),
     "PRIVATE_MISSING": Code(_USAGE, "The private ledger of the store is not beside it."),
     "SCHEDULER_UNAVAILABLE": Code(_USAGE, "The Dask scheduler or its workers cannot be used."),
+    "KEY_MISMATCH": Code(_USAGE, "The site key is not the one that made these pseudonyms."),
     "STORE_INSIDE_INPUT": Code(_USAGE, "The store would lie inside the input folder."),
     "OUT_EXISTS": Code(_USAGE, "The output already exists; medssl never overwrites."),
     "METHOD_UNKNOWN": Code(_USAGE, "No method has that name."),
@@ -138,6 +139,9 @@ CODES: dict[str, Code] = {
     "LOCALIZER": Code(_REJECT, "A localizer or scout, not one to train on; can be allowed."),
     "DERIVED": Code(
         _REJECT, "A projection, a saved screen or a secondary capture; can be allowed."
+    ),
+    "BURNED_IN_TEXT": Code(
+        _REJECT, "The image seems to hold text, which may name the patient; can be allowed."
     ),
     "PIXELS_TOO_LARGE": Code(
         _REJECT, "The header asks for more pixels than the compressed data can plausibly hold."

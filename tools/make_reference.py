@@ -1,4 +1,4 @@
-"""Write docs/reference/{cli,errors,config}.md from the code (`make docs`).
+"""Write docs/reference/{cli,errors,config,deidentification}.md from the code (`make docs`).
 
 What these pages say stands in docstrings, option helps, field descriptions and the table of
 errors; a test compares the pages with what this program would write.
@@ -271,12 +271,39 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+# --- de-identification --------------------------------------------------------------------------
+
+
+def deidentification_page() -> str:
+    """The options of PS3.15 that are applied, and what becomes of each attribute."""
+    from medssl.ingest.profile import tables
+
+    lines = [
+        NOTE,
+        "# De-identification of DICOM",
+        "",
+        "By the Basic Application Level Confidentiality Profile of DICOM PS3.15 Annex E with these",
+        "options. `store.json` records, under `deidentification`, what Patient Identity Removed",
+        "(0012,0062), De-identification Method (0012,0063), its Code Sequence (0012,0064) and",
+        "Longitudinal Temporal Information Modified (0028,0303) would say. Every attribute that is",
+        "not in the last table is removed unread. See also [privacy](../explanation/privacy.md).",
+        "",
+        *tables(),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 # ------------------------------------------------------------------------------------------------
 
 
 def pages() -> dict[str, str]:
     """File name -> text of each generated page."""
-    return {"cli.md": cli_page(), "errors.md": errors_page(), "config.md": config_page()}
+    return {
+        "cli.md": cli_page(),
+        "errors.md": errors_page(),
+        "config.md": config_page(),
+        "deidentification.md": deidentification_page(),
+    }
 
 
 if __name__ == "__main__":

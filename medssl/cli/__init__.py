@@ -16,6 +16,7 @@ from medssl.cli import (
     inspect,
     predict,
     pretrain,
+    reidentify,
     review,
 )
 from medssl.errors import Exit, MedsslError
@@ -36,6 +37,7 @@ app.add_typer(finetune.app, name="finetune")
 app.command()(predict.predict)
 app.command()(export.export)
 app.command()(review.review)
+app.command()(reidentify.reidentify)
 app.command()(demo.demo)
 
 

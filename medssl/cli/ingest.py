@@ -11,6 +11,24 @@ import typer
 if TYPE_CHECKING:
     from medssl.ingest.account import IngestSummary
 
+Site = Annotated[
+    str | None, typer.Option(help="Name of the site, not a pseudonym of the institution.")
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WHAT", help="Keep the patient's age or sex as a label; may be given twice."
+    ),
+]
+
+Structures = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Of DICOM SEG and RTSTRUCT take this structure alone; may be given several times.",
+    ),
+]
+
 
 def ingest(
     input_path: Annotated[Path, typer.Argument(metavar="IN", help="Folder of scans, or one file.")],
@@ -35,13 +53,9 @@ def ingest(
             metavar="CODE", help="Accept a defect by its code; may be given several times."
         ),
     ] = None,
-    structure: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Of DICOM SEG and RTSTRUCT take this structure alone; may be given several times.",
-        ),
-    ] = None,
+    site: Site = None,
+    keep: Keep = None,
+    structure: Structures = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes that read; by default one a core, up to 4."),
@@ -86,6 +100,8 @@ def ingest(
             class_folders=class_folders,
             allow=allow or (),
             structures=structure or (),
+            site=site or "",
+            keep=keep or (),
             workers=workers or min(4, os.cpu_count() or 1),
             add=add,
             scheduler=scheduler,

@@ -30,6 +30,7 @@ class Account:
         self._found = {item.path: item for item in found}
         self._names = names
         self._rows: dict[Path, LedgerRow] = {}
+        self._volumes: dict[Path, str] = {}
 
     def mark(
         self,
@@ -38,8 +39,13 @@ class Account:
         code: str = "",
         detail: str = "",
         volume_id: str = "",
+        volumes: Sequence[str] = (),
     ) -> None:
         """Give files their row.
+
+        Args:
+            volumes: where a file became part of several volumes, their ids: for the private
+                ledger alone.
 
         Raises:
             MedsslError: LEDGER_MISMATCH where a file already has one, or was never found.
@@ -53,6 +59,7 @@ class Account:
                 )
             hidden = self._names.path(self._found[path].relative)
             self._rows[path] = LedgerRow(hidden, outcome, code, detail, volume_id, self._batch)
+            self._volumes[path] = " ".join(volumes) or volume_id
 
     def mark_labels(
         self, files: Iterable[Path], fates: Mapping[str, tuple[str, str, str]], first: str | None
@@ -86,6 +93,16 @@ class Account:
         counts = Counter((row.outcome.value, row.code) for row in self._rows.values())
         return dict(sorted(counts.items()))
 
+    def rejected(self, code: str) -> list[tuple[str, str]]:
+        """Real paths relative to IN, and details, of the files rejected with a code."""
+        return [
+            (item.relative, self._rows[path].detail)
+            for path, item in self._found.items()
+            if path in self._rows
+            and self._rows[path].outcome is Outcome.REJECTED
+            and self._rows[path].code == code
+        ]
+
     def write_private(
         self, folder: Path, details: Mapping[Path, tuple[int, int, str]] | None = None
     ) -> Path:
@@ -101,12 +118,14 @@ class Account:
         buffer = io.StringIO()
         table = csv.writer(buffer)
         names = ["path", "outcome", "code", "detail", "volume_id", "batch"]
-        table.writerow(["real_path", *names, "size", "modified", "series"])
+        table.writerow(["real_path", *names, "size", "modified", "series", "volumes"])
         for path, item in self._found.items():
             if path in self._rows:
                 row = vars(self._rows[path])
                 more = (details or {}).get(path, ("", "", ""))
-                table.writerow([item.relative, *(str(row[name]) for name in names), *more])
+                table.writerow(
+                    [item.relative, *(str(row[name]) for name in names), *more, self._volumes[path]]
+                )
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         text, target, number = buffer.getvalue(), folder / "ledger.csv", 2
         while target.exists():

@@ -49,6 +49,7 @@ ALLOWABLE = frozenset(
         "SPACING_UNKNOWN",
         "SPACING_UNEVEN",
         "GANTRY_TILT",
+        "BURNED_IN_TEXT",
     }
 )
 """Defects of which a volume can still be made, if the user says so. SPACING_UNKNOWN is one of

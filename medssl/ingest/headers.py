@@ -11,6 +11,7 @@ import pydicom
 
 from medssl.errors import MedsslError
 from medssl.ingest.diffusion import b_value
+from medssl.ingest.facts import Facts, read_facts
 from medssl.ingest.geometry import SlicePose
 from medssl.ingest.kinds import MODALITIES
 from medssl.ingest.stated import stated_counts
@@ -55,9 +56,11 @@ class SliceHeader:
         inverted: whether low stored values are bright and are turned round, as is done with
             radiographs and pictures alone.
         raw: of plain pixels, uncompressed and little-endian: their first byte in the file, how
-             many bytes are there, and bits allocated. None where pydicom must read them.
+            many bytes are there, and bits allocated. None where pydicom must read them.
         tilt: Gantry/Detector Tilt, degrees, where stated.
         channels: 1 grey, 3 colour.
+        facts: real values that may be of use beside the image; two files of one image may differ
+            in them.
     """
 
     path: Path
@@ -87,6 +90,7 @@ class SliceHeader:
     raw: tuple[int, int, int] | None = field(default=None, compare=False)
     tilt: float | None = None
     channels: int = 1
+    facts: Facts = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ def file_fields(data: pydicom.Dataset) -> dict[str, Any]:
         "signed": required(data, "PixelRepresentation") == 1,
         "picture": (int(required(data, "Rows")), int(required(data, "Columns"))),
         "instance": int(instance) if whole and instance is not None else None,
+        "facts": read_facts(data),
     }
 
 

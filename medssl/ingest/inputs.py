@@ -134,9 +134,19 @@ def _index(directory: Directory) -> str:
     return f"names {directory.named} files{absent}"
 
 
-def notes_on(inputs: Inputs) -> list[str]:
-    """What the user should know of the input, free of identifiers."""
+def notes_on(inputs: Inputs, text: int = 0) -> list[str]:
+    """What the user should know of the input, free of identifiers.
+
+    Args:
+        inputs: what there was to read.
+        text: how many files were refused for burned-in text.
+    """
     notes = []
+    if text:
+        notes.append(
+            f"{text} files seem to hold burned-in text. STORE.private/quarantine lists them: look "
+            "at them, and accept harmless ones with --allow BURNED_IN_TEXT."
+        )
     alone = 0
     for item in inputs.seen.found:
         if item.kind in IMAGE_KINDS:

@@ -94,6 +94,8 @@ class Job:
         duplicates: files that say the same again.
         row: what the tables say of it.
         volumes: of a DICOM series.
+        modality: of an image that states none.
+        allow: codes of defects to accept.
         drawing: its label objects, if it has any.
         label: the label map of an image; its files are the last of ``files``.
     """
@@ -103,5 +105,7 @@ class Job:
     duplicates: list[Path] = field(default_factory=list)
     row: Row = field(default_factory=Row)
     volumes: tuple[DicomVolume, ...] = ()
+    modality: str = ""
+    allow: tuple[str, ...] = ()
     drawing: Drawing | None = None
     label: ImageFile | None = None

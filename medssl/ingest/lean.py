@@ -251,7 +251,7 @@ class _Walk:
             return found[0] if count == 1 else list(found)
         if vr == "OB":
             return self._bytes(start, length)
-        if vr not in ("CS", "DA", "DS", "IS", "LO", "SH", "TM", "UI"):
+        if vr not in ("AS", "CS", "DA", "DS", "IS", "LO", "SH", "TM", "UI"):
             raise _Unusual
         text = self._text(start, length, vr in ("LO", "SH"))
         if "\\" not in text:

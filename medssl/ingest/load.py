@@ -9,6 +9,7 @@ from typing import Any
 
 from medssl.errors import Exit, MedsslError
 from medssl.ingest.account import Account
+from medssl.ingest.facts import retained, with_patient
 from medssl.ingest.jobs import Job
 from medssl.ingest.journal import Answer
 from medssl.ingest.plan import Context
@@ -46,6 +47,7 @@ class Loader:
         self._ids: set[str] = set()
         self._series: set[str] = set()
         self.subjects: set[str] = set()
+        self.defects: set[str] = set()
         self.label_values: set[int] = set()
         self.structures: dict[int, str] = {}
         self.again: list[Job] = []
@@ -56,6 +58,7 @@ class Loader:
             self._seen[row["content"] + row["part"]] = (row["volume_id"], _meaning_of_row(row))
             self._series.add(row["series_id"])
             self.subjects.add(row["subject_id"])
+            self.defects.update(row["defects"])
 
     @property
     def volumes(self) -> int:
@@ -124,6 +127,7 @@ class Loader:
         self._ids.add(record.volume_id)
         self._seen[content] = (record.volume_id, meaning)
         self.subjects.add(record.subject_id)
+        self.defects.update(record.defects)
         self.label_values.update(written.label_values)
         self.label_values.update(record.labelled)
         self.structures |= {value: name for name, value in entry["structures"].items()}
@@ -144,9 +148,12 @@ class Loader:
             if errors:
                 self.incomplete = True
                 detail += f"; {len(errors)} refused: {errors[0].what}"
-            mark(job.files, Outcome.USED, errors[0].code if errors else "", detail, volume_id)
+            # An archive's images are no patients to go back to, and there are thousands.
+            volumes = () if job.kind is Kind.NPZ else taken
+            code = errors[0].code if errors else ""
+            mark(job.files, Outcome.USED, code, detail, volume_id, volumes)
             text = "the same image in another file"
-            mark(job.duplicates, Outcome.DUPLICATE, "DUPLICATE", text, volume_id)
+            mark(job.duplicates, Outcome.DUPLICATE, "DUPLICATE", text, volume_id, volumes)
         elif known and not errors:
             text = "the same voxels in another file"
             mark(everything, Outcome.DUPLICATE, "DUPLICATE", text, known[0])
@@ -175,17 +182,19 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
             series_id=names.series(volume.series_uid),
             modality=volume.modality,
             split=row.split,
-            labels=row.labels,
+            labels=with_patient(row.labels, volume.facts, context.options.keep),
             defects=[*volume.defects, *entry["defects"]],
             source="dicom",
             part=volume.part,
             content=entry["content"],
+            **retained(volume.facts, volume.patient_id, names, context.options.site),
             labelled=sorted(entry["structures"].values()),
             **volume.provenance,
         )
     content, part = entry["content"], entry["part"]
     whole = entry["whole"] or content
-    archived = job.kind is Kind.NPZ
+    # An archive states no geometry.
+    archived = job.kind is Kind.NPZ and entry["written"]["columns"]["dims"] == 3
     # Without a table each file is its own subject; by content, so that a copy is the same one.
     subject = row.subject if row.subject is not None else f"image:{whole}"
     return VolumeRecord(
@@ -193,11 +202,11 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
         subject_id=names.subject(subject),
         study_id=names.study(row.study or whole),
         series_id=names.series(whole),
-        modality=row.modality or context.modality,
+        modality=row.modality or context.options.modality,
         split=entry["split"] or row.split,
         labels={**row.labels, **entry["labels"]},
-        # An archive states no geometry.
-        defects=["AFFINE_INVALID"] if archived and entry["written"]["columns"]["dims"] == 3 else [],
+        defects=["AFFINE_INVALID"] if archived else entry["defects"],
+        site=context.options.site,
         source=_SOURCES.get(job.kind, job.kind.value),
         part=part,
         content=content,

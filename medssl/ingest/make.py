@@ -103,12 +103,21 @@ def read(job: Job) -> Iterator[Picture]:
 
 
 def _read_dicom(job: Job) -> Iterator[Picture]:
+    from medssl.ingest.burned_in import text_defects
     from medssl.ingest.colour import FrameReader
 
     reader, drawing = FrameReader(), job.drawing
     for number, volume in enumerate(job.volumes):
         spacing = volume.pixel_spacing if volume.dims == 2 else None
-        picture = Picture(volume.decode(reader), volume.affine, pixel_spacing=spacing)
+        array = volume.decode(reader)
+        text = text_defects(
+            array,
+            volume.modality,
+            derived="DERIVED" in volume.defects,
+            flagged=dict(volume.facts).get("BurnedInAnnotation", "").upper() == "YES",
+            allow=job.allow,
+        )
+        picture = Picture(array, volume.affine, pixel_spacing=spacing, defects=text)
         yield picture if drawing is None else _with_labels(picture, volume, number, drawing)
 
 
@@ -120,7 +129,7 @@ def _with_labels(picture: Picture, volume: DicomVolume, number: int, drawing: Dr
     return replace(
         picture,
         label=drawn.label,
-        defects=drawn.defects,
+        defects=[*picture.defects, *drawn.defects],
         structures=drawn.structures,
         fates=drawn.fates,
     )
@@ -140,9 +149,21 @@ def _read_image(job: Job) -> Iterator[Picture]:
     for image in read_images(job.kind, files, job.row.channels):
         if label is not None:
             _check_label(image.array, image.affine, *label)
+        text = [] if image.affine is not None else _text_of(image.array, job)
         yield Picture(
-            image.array, image.affine, label and label[0], part=image.part, whole=image.whole
+            image.array,
+            image.affine,
+            label and label[0],
+            defects=text,
+            part=image.part,
+            whole=image.whole,
         )
+
+
+def _text_of(array: Array, job: Job) -> list[str]:
+    from medssl.ingest.burned_in import text_defects
+
+    return text_defects(array, job.modality, allow=job.allow)
 
 
 def _check_label(array: Array, affine: Array | None, label: Array, other: Array | None) -> None:
@@ -175,7 +196,7 @@ def item_of(job: Job, seen: Survey) -> Item:
     drawn = [] if job.drawing is None else job.drawing.paths
     of_label = 0 if job.label is None else len(job.label.files)
     files = map(seen.key, [*job.files, *drawn])
-    text = "|".join([job.kind, *files, f"{of_label}:{job.row.channels}"])
+    text = "|".join([job.kind, job.modality, *files, f"{of_label}:{job.row.channels}"])
     if job.drawing is not None:
         text += f"|{job.drawing.values}|{sorted(job.drawing.rules.only)}"
     for volume in job.volumes:

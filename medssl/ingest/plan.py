@@ -12,6 +12,7 @@ from medssl.ingest.headers import Refused, SliceHeader
 from medssl.ingest.images import SPLIT_FOLDERS
 from medssl.ingest.jobs import Drawing, ImageFile, Job
 from medssl.ingest.label_maps import ReadLabels, plan_labels, read_labels
+from medssl.ingest.options import Options
 from medssl.ingest.pseudonym import Pseudonymizer
 from medssl.ingest.rejection import Rejection
 from medssl.ingest.scan import IMAGE_KINDS, PICTURES, Found, Kind
@@ -29,9 +30,7 @@ class Context:
     Attributes:
         names: the pseudonymizer.
         tables: the tables found.
-        modality: of files that state none ("OT" unless the user says).
-        class_folders: whether a picture's folder is its class.
-        allow: codes of defects to accept.
+        options: what the user asks for.
         data: relative path of a header to that of the file with its voxels.
         label_names: label values that tables or the user named.
         rules: what the user said of the names of structures.
@@ -39,9 +38,7 @@ class Context:
 
     names: Pseudonymizer
     tables: Tables
-    modality: str = "OT"
-    class_folders: bool = False
-    allow: Collection[str] = ()
+    options: Options = field(default_factory=Options)
     data: Mapping[str, str] = field(default_factory=dict)
     label_names: Mapping[int, str] = field(default_factory=dict)
     rules: NameRules = EVERY
@@ -92,7 +89,7 @@ def _dicom(
     volumes, rejections = group_slices(
         [slices[path] for path in sorted(relative)],
         single_slices=True,
-        allow=context.allow,
+        allow=context.options.allow,
         same=readers.same,
     )
     # The header pass refuses label objects as images; only now are all volumes known.
@@ -116,9 +113,17 @@ def _dicom(
             rejections.append(Rejection([*files, *copies], error.code, error.what))
             continue
         own = tuple(objects[id(volume)] for volume in together)
-        drawing = Drawing(own, values, context.rules, frozenset(context.allow))
+        drawing = Drawing(own, values, context.rules, frozenset(context.options.allow))
         jobs.append(
-            Job(Kind.DICOM, files, copies, row, tuple(together), drawing if any(own) else None)
+            Job(
+                Kind.DICOM,
+                files,
+                copies,
+                row,
+                tuple(together),
+                allow=tuple(sorted(context.options.allow)),
+                drawing=drawing if any(own) else None,
+            )
         )
     return jobs, rejections
 
@@ -192,7 +197,9 @@ def _images(found: Sequence[Found], context: Context) -> tuple[list[Job], list[R
         except MedsslError as error:
             rejections.append(Rejection(both, error.code, error.what))
             continue
-        jobs.append(Job(image.kind, both, row=row, label=label))
+        modality = row.modality or context.options.modality
+        allow = tuple(sorted(context.options.allow))
+        jobs.append(Job(image.kind, both, row=row, label=label, modality=modality, allow=allow))
     return jobs, rejections
 
 
@@ -226,7 +233,7 @@ def _row_of_image(relative: str, context: Context, kind: Kind) -> Row:
     if dataset is not None and dataset.broken:
         raise MedsslError("SUBJECT_UNKNOWN", "The table of its folder could not be used")
     if dataset is None or not dataset.rows:
-        return _class_row(relative) if context.class_folders and kind in PICTURES else Row()
+        return _class_row(relative) if context.options.class_folders and kind in PICTURES else Row()
     row = dataset.rows.get(relative)
     if row is None or (dataset.has_subjects and not row.subject):
         raise MedsslError("SUBJECT_UNKNOWN", "The table of its folder does not name its subject")

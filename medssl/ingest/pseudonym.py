@@ -19,6 +19,8 @@ from medssl.errors import MedsslError
 KEY_BYTES = 32
 _LENGTH = 12  # hex digits: 48 bits
 _LENGTH_VOLUME = 16  # volumes are many; 64 bits
+MOST_DAYS = 3650
+"""How far a subject's dates may move."""
 
 # Only endings that tell nothing: "MR.1.2.840..." would hand out a UID.
 _ENDINGS = (
@@ -60,6 +62,22 @@ class Pseudonymizer:
     def volume(self, text: str) -> str:
         """``vol-`` and 16 hex digits."""
         return "vol-" + self._hash("volume", text, _LENGTH_VOLUME)
+
+    def scanner(self, text: str) -> str:
+        """``scn-`` and 12 hex digits, of what tells one scanner from the others."""
+        return "scn-" + self._hash("scanner", text)
+
+    def site(self, text: str) -> str:
+        """``sit-`` and 12 hex digits, of an institution's name."""
+        return "sit-" + self._hash("site", text)
+
+    def days_back(self, subject: str) -> int:
+        """By how many days a subject's dates move back: 1 to 3650, the same for all of them.
+
+        So intervals within a subject stay exact (DICOM PS3.15 E.3.7), and the date of a known
+        examination does not tell that of another's.
+        """
+        return 1 + int(self._hash("date", subject.strip(), 16), 16) % MOST_DAYS
 
     def path(self, relative: str) -> str:
         """A relative path with ``/``, each folder and file name replaced, plain endings kept."""

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Unpack
 
 from medssl.cluster import Cluster
-from medssl.errors import CODES, MedsslError
+from medssl.errors import MedsslError
 from medssl.ingest.account import Account, IngestSummary
 from medssl.ingest.bids import DESCRIPTION
-from medssl.ingest.dicom import ALLOWABLE
+from medssl.ingest.burned_in import CODE as TEXT
 from medssl.ingest.earlier import Earlier, series_of
-from medssl.ingest.inputs import gather, mark_unplanned, notes_on
+from medssl.ingest.inputs import Inputs, gather, mark_unplanned, notes_on
 from medssl.ingest.isolate import Limits
 from medssl.ingest.load import Loader
 from medssl.ingest.make import item_of, make, read_labels_in_a_process, same_in_a_process
+from medssl.ingest.options import Options, Wishes, check_options, check_places
 from medssl.ingest.plan import Context, Readers, plan
 from medssl.ingest.pool import Pool, run_items
+from medssl.ingest.profile import deidentification
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
+from medssl.ingest.quarantine import write_quarantine
 from medssl.ingest.report import page_or_note
 from medssl.ingest.scan import Found, Kind, Listed, walk
 from medssl.ingest.structures import NameRules
 from medssl.ingest.survey import Survey, survey
-from medssl.ingest.tables import TABLE_NAMES, Tables
+from medssl.ingest.tables import TABLE_NAMES
 from medssl.ingest.unfinished import Unfinished
 from medssl.progress import track
 from medssl.store import PAGE_NAME, Store, StoreInfo, StoreWriter
@@ -41,14 +46,10 @@ def ingest(
     store_path: Path,
     *,
     key_file: Path | None = None,
-    label_names: Mapping[int, str] | None = None,
-    modality: str = "OT",
-    class_folders: bool = False,
-    allow: Collection[str] = (),
-    structures: Collection[str] = (),
     workers: int = 1,
     add: bool = False,
     scheduler: str | None = None,
+    **wishes: Unpack[Wishes],
 ) -> IngestSummary:
     """Read everything below a folder into a store; what is not certain is refused.
 
@@ -61,12 +62,6 @@ def ingest(
         in_path: a folder, or one file.
         store_path: the store to make.
         key_file: the site key; ``<STORE>.private/site.key`` by default, made where missing.
-        label_names: names of label map values, over those that tables state.
-        modality: DICOM code for files that state none (NIfTI, PNG, .npz, ...).
-        class_folders: take the folder of a picture without a table for its class.
-        allow: codes of defects to accept (:data:`medssl.ingest.dicom.ALLOWABLE`); the manifest
-            keeps them for each volume that has one.
-        structures: of DICOM SEG and RTSTRUCT, take those of these names alone.
         workers: how many processes read at once, with limits on time and memory; the store does
             not depend on it.
         add: add to the store where there is one. Files that it has accounted for, and that have not
@@ -74,72 +69,31 @@ def ingest(
             new files. A volume of the store is never changed or replaced.
         scheduler: address of a Dask scheduler whose workers read instead of this machine; they
             must see the same paths.
+        wishes: see :class:`medssl.ingest.options.Options`.
 
     Raises:
-        MedsslError: CODE_NOT_ALLOWABLE, INPUT_MISSING, STORE_EXISTS, STORE_INSIDE_INPUT,
-            KEY_INVALID, TABLE_INVALID (tables that contradict each other), INGEST_RUNNING,
-            PRIVATE_MISSING, SCHEDULER_UNAVAILABLE, DISK_FULL.
+        MedsslError: CODE_NOT_ALLOWABLE, CONFIG_INVALID, INPUT_MISSING, STORE_EXISTS,
+            STORE_INSIDE_INPUT, KEY_INVALID, TABLE_INVALID (tables that contradict each other),
+            INGEST_RUNNING, PRIVATE_MISSING, SCHEDULER_UNAVAILABLE, DISK_FULL.
     """
-    in_path, store_path = Path(in_path), Path(store_path)
-    _check_allow(allow)
-    _check_places(in_path, store_path, add)
+    in_path, store_path, options = Path(in_path), Path(store_path), Options(**wishes)
+    check_options(options)
+    check_places(in_path, store_path, add)
     private = store_path.with_name(store_path.name + PRIVATE_SUFFIX)
     names = Pseudonymizer(load_key(key_file or private / KEY_NAME))
-    made_by = _made_by(modality)
-    options = {
-        "made_by": made_by,
-        "root": names.path(str(in_path.resolve())),
-        "class_folders": class_folders,
-        "allow": sorted(allow),
-        "add": add and store_path.exists(),
-    }
-    with Unfinished(store_path, options) as work, ExitStack() as stack:
+    add = add and store_path.exists()
+    root = names.path(str(in_path.resolve()))
+    common = {**options.plain(), "root": root, "add": add, "made_by": _made_by(options)}
+    with Unfinished(store_path, common) as work, ExitStack() as stack:
         pool = _pool(workers, scheduler, stack)
-        earlier = None
-        if options["add"]:
-            earlier = Earlier.read(store_path, work.base, private, names)
-        listed = walk(in_path)
-        seen = _survey(listed, work, earlier, names, allow, pool)
-        look = partial(survey, folder=work.headers, allow=allow, pool=pool)
-        inputs = gather(seen, _unread(listed, seen), look, work.archives)
-        seen = inputs.seen
-        stated = _stated_names(label_names, inputs.tables, earlier)
-        rules = NameRules.of(stated.values(), structures)
-        context = Context(
-            names, inputs.tables, modality, class_folders, allow, inputs.data, stated, rules
-        )
-        account = Account(seen.found, names, earlier.batch if earlier else 1)
-        mark_unplanned(inputs, account)
-        loader = _load(store_path, made_by, work, earlier, seen, context, account, pool)
-        details = {
-            path: (item.size, item.modified, series_of(seen.slices[path], names)
-                   if path in seen.slices else "")
-            for path, item in seen.listed.items()
-        }  # fmt: skip
-        account.write_private(private, details)
-        unusable = [] if loader.volumes else ["Nothing could be used; no store was made."]
-        notes = notes_on(inputs) + unusable
-        draw = partial(page_or_note, notes)
-        if loader.added or (earlier and account.rows):
-            loader.writer.set_label_names(
-                _all_label_names(loader.label_values, loader.structures | stated, earlier)
-            )
-            loader.writer.finish(account.rows, len(seen.found), draw)
-        elif earlier and not (store_path / PAGE_NAME).exists():
-            draw(Store.open(store_path))
-    found = len(listed) + sum(inputs.members.values())
-    return IngestSummary(
-        found=found,
-        volumes=loader.volumes,
-        subjects=len(loader.subjects),
-        counts=account.counts(),
-        notes=[_RESUMED] * work.resumed + notes,
-        store=store_path if loader.volumes else None,
-        private=private,
-        incomplete=loader.incomplete or bool(inputs.missing),
-        known=found - len(seen.found),
-        added=loader.added,
-    )
+        earlier = Earlier.read(store_path, work.base, private, names) if add else None
+        return _Ingest(store_path, private, names, options, work, pool, earlier).run(walk(in_path))
+
+
+def _made_by(options: Options) -> dict[str, str]:
+    packages = {name: version(name) for name in ("medssl", "pydicom", "nibabel", "numpy")}
+    python = platform.python_version()
+    return {"verb": "ingest", "modality": options.modality, "python": python, **packages}
 
 
 def _pool(workers: int, scheduler: str | None, stack: ExitStack) -> Pool:
@@ -149,20 +103,128 @@ def _pool(workers: int, scheduler: str | None, stack: ExitStack) -> Pool:
     return Pool(cluster.cores(), Limits.of_this_machine(workers), cluster)
 
 
-def _survey(
-    listed: Sequence[Listed],
-    work: Unfinished,
-    earlier: Earlier | None,
-    names: Pseudonymizer,
-    allow: Collection[str],
-    pool: Pool,
-) -> Survey:
-    """Look at every file, or at those that are new and those that may be whole with them."""
-    if earlier is None:
-        return survey(listed, work.headers, allow, pool)
-    seen = survey(earlier.new(listed), work.headers, allow, pool)
-    again = earlier.again(listed, seen.slices, names)
-    return seen.beside(survey(again, work.headers, allow, pool)) if again else seen
+@dataclass(frozen=True)
+class _Ingest:
+    """One ingest: what it works with, and its steps."""
+
+    store_path: Path
+    private: Path
+    names: Pseudonymizer
+    options: Options
+    work: Unfinished
+    pool: Pool
+    earlier: Earlier | None
+
+    def run(self, listed: Sequence[Listed]) -> IngestSummary:
+        """From the files below IN to the store and the summary."""
+        seen = self._survey(listed)
+        inputs = gather(seen, _unread(listed, seen), self._look, self.work.archives)
+        context = self._context(inputs)
+        seen, batch = inputs.seen, self.earlier.batch if self.earlier else 1
+        account = Account(seen.found, self.names, batch)
+        mark_unplanned(inputs, account)
+        loader = self._load(seen, context, account)
+        account.write_private(self.private, self._details(seen))
+        text = account.rejected(TEXT)
+        write_quarantine(self.private, text)
+        notes = notes_on(inputs, len(text))
+        if not loader.volumes:
+            notes.append("Nothing could be used; no store was made.")
+        self._finish(account, len(seen.found), loader, context, notes)
+        found = len(listed) + sum(inputs.members.values())
+        return IngestSummary(
+            found=found,
+            volumes=loader.volumes,
+            subjects=len(loader.subjects),
+            counts=account.counts(),
+            notes=[_RESUMED] * self.work.resumed + notes,
+            store=self.store_path if loader.volumes else None,
+            private=self.private,
+            incomplete=loader.incomplete or bool(inputs.missing),
+            known=found - len(seen.found),
+            added=loader.added,
+        )
+
+    def _look(self, listed: Sequence[Listed]) -> Survey:
+        return survey(listed, self.work.headers, self.options.allow, self.pool)
+
+    def _survey(self, listed: Sequence[Listed]) -> Survey:
+        """Look at every file, or at those that are new and those that may be whole with them."""
+        if self.earlier is None:
+            return self._look(listed)
+        seen = self._look(self.earlier.new(listed))
+        again = self.earlier.again(listed, seen.slices, self.names)
+        return seen.beside(self._look(again)) if again else seen
+
+    def _context(self, inputs: Inputs) -> Context:
+        """What the user, the tables and the store that is added to say."""
+        stated = self.options.label_names
+        names = {
+            **(self.earlier.store.info.label_names if self.earlier else {}),
+            **(inputs.tables.label_names() if stated is None else stated),
+        }
+        rules = NameRules.of(names.values(), self.options.structures)
+        return Context(self.names, inputs.tables, self.options, inputs.data, names, rules)
+
+    def _load(self, seen: Survey, context: Context, account: Account) -> Loader:
+        """Plan jobs, run them, and take over what they make."""
+        folder = self.work.volumes
+        readers = Readers(
+            partial(same_in_a_process, folder / "same", self.pool),
+            partial(read_labels_in_a_process, folder / "labels", self.pool, seen),
+        )
+        jobs, rejections = plan(seen.found, seen.slices, context, readers)
+        for rejection in rejections:
+            account.mark(rejection.files, rejection.outcome, rejection.code, rejection.detail)
+        base, info = None, StoreInfo(made_by=_made_by(self.options))
+        if self.earlier is not None:
+            base = self.earlier.store
+            added_by = [*base.info.added_by, {"batch": self.earlier.batch, **info.made_by}]
+            info = base.info.model_copy(update={"added_by": added_by})
+        writer = StoreWriter(self.store_path, info, self.work.store, base)
+        loader = Loader(writer, account, context, folder, base.rows() if base else ())
+        items = [item_of(job, seen) for job in jobs]
+        done = run_items(make, items, folder, self.pool)
+        for item, answer in track(done, "Ingest", total=len(items)):
+            loader.run(item.payload[1], answer)
+        again = [item_of(job, seen) for job in loader.again]
+        for item, answer in run_items(make, again, folder, self.pool):
+            loader.run(item.payload[1], answer)
+        return loader
+
+    def _details(self, seen: Survey) -> dict[Path, tuple[int, int, str]]:
+        """Of each file its size, time of change and the pseudonym of its series."""
+        return {
+            path: (
+                item.size,
+                item.modified,
+                series_of(seen.slices[path], self.names) if path in seen.slices else "",
+            )
+            for path, item in seen.listed.items()
+        }
+
+    def _finish(
+        self,
+        account: Account,
+        found: int,
+        loader: Loader,
+        context: Context,
+        notes: list[str],
+    ) -> None:
+        """Write the store's tables and page, where there is anything to write."""
+        draw = partial(page_or_note, notes)
+        if loader.added or (self.earlier and account.rows):
+            named = loader.structures | dict(context.label_names)
+            before = self.earlier.store.info if self.earlier else StoreInfo()
+            kept = {*self.options.keep, *before.deidentification.get("kept", [])}
+            record = deidentification(kept, burned_in=TEXT in loader.defects)
+            loader.writer.set_deidentification(record)
+            loader.writer.set_label_names(
+                _all_label_names(loader.label_values, named, before.label_names)
+            )
+            loader.writer.finish(account.rows, found, draw)
+        elif self.earlier and not (self.store_path / PAGE_NAME).exists():
+            draw(Store.open(self.store_path))
 
 
 def _unread(listed: Sequence[Listed], seen: Survey) -> list[Found]:
@@ -175,94 +237,16 @@ def _unread(listed: Sequence[Listed], seen: Survey) -> list[Found]:
     ]
 
 
-def _load(
-    store_path: Path,
-    made_by: dict[str, str],
-    work: Unfinished,
-    earlier: Earlier | None,
-    seen: Survey,
-    context: Context,
-    account: Account,
-    pool: Pool,
-) -> Loader:
-    """Plan jobs, run them, and take over what they make."""
-    readers = Readers(
-        partial(same_in_a_process, work.volumes / "same", pool),
-        partial(read_labels_in_a_process, work.volumes / "labels", pool, seen),
-    )
-    jobs, rejections = plan(seen.found, seen.slices, context, readers)
-    for rejection in rejections:
-        account.mark(rejection.files, rejection.outcome, rejection.code, rejection.detail)
-    base, info = None, StoreInfo(made_by=made_by)
-    if earlier is not None:
-        base = earlier.store
-        added_by = [*base.info.added_by, {"batch": earlier.batch, **made_by}]
-        info = base.info.model_copy(update={"added_by": added_by})
-    writer = StoreWriter(store_path, info, work.store, base)
-    loader = Loader(writer, account, context, work.volumes, base.rows() if base else ())
-    items = [item_of(job, seen) for job in jobs]
-    done = run_items(make, items, work.volumes, pool)
-    for item, answer in track(done, "Ingest", total=len(items)):
-        loader.run(item.payload[1], answer)
-    again = [item_of(job, seen) for job in loader.again]
-    for item, answer in run_items(make, again, work.volumes, pool):
-        loader.run(item.payload[1], answer)
-    return loader
-
-
-def _check_allow(allow: Collection[str]) -> None:
-    for code in allow:
-        if code not in ALLOWABLE:
-            raise MedsslError(
-                "CODE_NOT_ALLOWABLE",
-                "This defect cannot be accepted",
-                where=code if code in CODES else "--allow",
-                fix=f"Give one of {', '.join(sorted(ALLOWABLE))}.",
-            )
-
-
-def _check_places(in_path: Path, store_path: Path, add: bool) -> None:
-    if not in_path.exists():
-        raise MedsslError("INPUT_MISSING", "The input folder does not exist", where="IN")
-    if store_path.exists() and not add:
-        raise MedsslError(
-            "STORE_EXISTS",
-            "The store already exists",
-            where="STORE",
-            fix="Add to it with --add, give another name, or move it away.",
-        )
-    if store_path.resolve().is_relative_to(in_path.resolve()):
-        raise MedsslError(
-            "STORE_INSIDE_INPUT",
-            "The store would lie inside the input and be read as input next time",
-            where="STORE",
-            fix="Put it beside the input folder.",
-        )
-
-
-def _made_by(modality: str) -> dict[str, str]:
-    packages = {name: version(name) for name in ("medssl", "pydicom", "nibabel", "numpy")}
-    return {"verb": "ingest", "modality": modality, "python": platform.python_version(), **packages}
-
-
-def _stated_names(
-    label_names: Mapping[int, str] | None, tables: Tables, earlier: Earlier | None
-) -> dict[int, str]:
-    """Names of label values: those of the store that is added to, and the user's or the tables'."""
-    before = {} if earlier is None else earlier.store.info.label_names
-    return {**before, **(tables.label_names() if label_names is None else label_names)}
-
-
 def _all_label_names(
-    values: set[int], stated: Mapping[int, str], earlier: Earlier | None
+    values: Collection[int], stated: dict[int, str], before: dict[int, str]
 ) -> dict[int, str]:
     """Names of the values that occur; a store keeps those it has.
 
     Raises:
         MedsslError: TABLE_INVALID where a name would change.
     """
-    names = {} if earlier is None else dict(earlier.store.info.label_names)
-    for value in sorted(values - {0}):
+    names = dict(before)
+    for value in sorted({*values} - {0}):
         name = stated.get(value, names.get(value, f"label {value}"))
         if names.setdefault(value, name) != name:
             raise MedsslError(

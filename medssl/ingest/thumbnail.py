@@ -19,7 +19,7 @@ from PIL import Image
 from pydicom.pixels import pixel_array
 
 from medssl.errors import MedsslError
-from medssl.ingest.headers import CLASSIC, ENHANCED, PROJECTION, refuse_image_type
+from medssl.ingest.kinds import CLASSIC, ENHANCED, PROJECTION, refuse_image_type
 from medssl.ingest.tags import number, text, words
 
 SIDE = 96

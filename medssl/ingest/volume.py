@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.ingest.colour import FrameReader
+from medssl.ingest.facts import Facts, shared_facts
 from medssl.ingest.headers import SliceHeader
 from medssl.ingest.pixels import SliceReader, read_plain
 from medssl.ingest.resample import resample
@@ -70,6 +71,11 @@ class DicomVolume:
     def patient_id(self) -> str:
         """PatientID, may be empty."""
         return self.headers[0].patient_id
+
+    @property
+    def facts(self) -> Facts:
+        """What its slices agree on of the facts in their headers, real values."""
+        return shared_facts(header.facts for header in self.headers)
 
     @property
     def pixel_spacing(self) -> tuple[float, float]:

@@ -52,7 +52,10 @@ class VolumeRecord:
     annotated for, where that is stated. A volume that was resampled says why in
     ``resampled`` ("tilt 12.50 degrees"); ``source_affine``, ``source_shape`` and
     ``source_positions`` are those of its :class:`medssl.store.original.OriginalGrid`. They are
-    empty where it was not.
+    empty where it was not. ``study_date`` is an ISO date, moved by days of its subject's own;
+    ``scanner`` and ``site`` are pseudonyms (``site`` may be a word that the user stated);
+    ``manufacturer``, ``model``, ``body_part`` and ``description`` are words of fixed lists. All of
+    these are "" where unknown.
     """
 
     volume_id: str
@@ -71,14 +74,23 @@ class VolumeRecord:
     source_affine: list[float] = field(default_factory=list)
     source_shape: list[int] = field(default_factory=list)
     source_positions: list[float] = field(default_factory=list)
+    study_date: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    scanner: str = ""
+    site: str = ""
+    body_part: str = ""
+    description: str = ""
 
 
 class StoreInfo(StrictModel):
     """``store.json``: the format, the orientation contract, label names, how it was made, and how
-    each later ingest added to it."""
+    each later ingest added to it, and how it was de-identified
+    (:func:`medssl.ingest.profile.deidentification`)."""
 
     format_version: int = FORMAT_VERSION
     orientation: str = "RAS"
     label_names: dict[int, str] = Field(default_factory=dict)
     made_by: dict[str, Any] = Field(default_factory=dict)
     added_by: list[dict[str, Any]] = Field(default_factory=list)
+    deidentification: dict[str, Any] = Field(default_factory=dict)

@@ -77,6 +77,10 @@ class StoreWriter:
         """State the names of the label values, once they are known."""
         self._info = self._info.model_copy(update={"label_names": names})
 
+    def set_deidentification(self, record: dict[str, Any]) -> None:
+        """State how the store was de-identified, once it is known what was accepted."""
+        self._info = self._info.model_copy(update={"deidentification": record})
+
     def add_volume(
         self,
         record: VolumeRecord,
