@@ -17,6 +17,7 @@ from medssl.cli import (
     predict,
     pretrain,
     review,
+    split,
 )
 from medssl.errors import Exit, MedsslError
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command()(ingest.ingest)
 app.command()(inspect.inspect)
+app.command()(split.split)
 app.command()(pretrain.pretrain)
 app.command()(evaluate.evaluate)
 app.add_typer(finetune.app, name="finetune")
