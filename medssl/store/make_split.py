@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,8 @@ from medssl.store.splits import (
 )
 from medssl.store.strata import ORDER, same_site, strata
 from medssl.store.thumbnails import prints_of
+
+LARGE_GROUP = 10  # more ids of one person than this are hardly true
 
 
 def find_leaks(store: Store, near_duplicates: bool = True) -> tuple[list[Finding], list[str]]:
@@ -70,6 +73,9 @@ def make_split(store: Store, options: SplitOptions) -> NamedSplit:
         notes += [f"{moved} subjects went to the side of their twins"] if moved else []
     refuse_separated([f for f in findings if set(f.subjects) <= set(kept)], kept)
     pairs = [finding.subjects for finding in findings]
+    largest = max(Counter(tie(manifest["subject_id"], pairs).values()).values())
+    if largest > LARGE_GROUP:
+        notes.append(f"{largest} subjects are tied into one group; look at its pairs")
     if options.by is not None:
         pairs += same_site(manifest, options.by)
     groups = tie(manifest["subject_id"], pairs)

@@ -4,7 +4,9 @@ import pytest
 
 from medssl.errors import MedsslError
 from medssl.store.leakage import (
+    FEWEST_TO_CENTRE,
     MOST_SUBJECTS,
+    centred,
     exact_findings,
     refuse_separated,
     separated,
@@ -156,6 +158,26 @@ def test_what_many_share_ties_nobody():
     count = MOST_SUBJECTS + 2
     found, crowded = look_at([texture(1) for _ in range(count)])
     assert (found, crowded) == ([], count)
+
+
+def test_what_all_subjects_share_is_taken_away_and_copies_stay_alike():
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(16, 16, 16))
+    common += common[::-1]  # anatomy is about symmetric
+    own = rng.normal(size=(FEWEST_TO_CENTRE, 4096))
+    rows = common.ravel() * 3 + own
+    rows = np.concatenate([rows, rows[:1], np.zeros((1, 4096))])
+    rows[:-1] /= np.linalg.norm(rows[:-1], axis=1, keepdims=True)
+    subjects = np.arange(len(rows))
+    plain = (rows @ rows.T)[:-2, :-2][~np.eye(FEWEST_TO_CENTRE, dtype=bool)]
+    found = centred(rows, subjects, 3)
+    product = (found @ found.T)[:-2, :-2][~np.eye(FEWEST_TO_CENTRE, dtype=bool)]
+    assert plain.min() > 0.9
+    assert product.max() < 0.1
+    assert found[0] @ found[-2] == pytest.approx(1, abs=1e-5)
+    assert not found[-1].any()
+    few = slice(0, FEWEST_TO_CENTRE - 1)
+    np.testing.assert_array_equal(centred(rows[few], subjects[few], 3), rows[few].astype("f4"))
 
 
 def test_images_without_contrast_are_not_alike():

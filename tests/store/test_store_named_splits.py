@@ -159,6 +159,12 @@ def test_one_image_under_two_ids_is_on_one_side_and_said_so(tmp_path):
     assert {f.kind for f in find_leaks(store)[0]} == {"voxels", "thumbnail", "marks"}
 
 
+def test_a_large_group_is_pointed_out(tmp_path):
+    one_study = {f"s{i}": (0, "t0") for i in range(12)}
+    store = write(tmp_path / "large", plain(40, **one_study))
+    assert "12 subjects are tied into one group" in make(store).record.notes[0]
+
+
 @pytest.fixture
 def stated(tmp_path):
     """s0 (train) and s1 (test) are of one study; s2 is stated nowhere."""
