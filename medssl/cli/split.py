@@ -95,7 +95,7 @@ def _make(store: Store, options: SplitOptions, as_json: bool) -> None:
     made = make_split(store, options)
     write_split(store, made)
     rows = summary(store.manifest, made.sides)
-    warnings = absent(rows)
+    warnings = absent(rows, options.by)
     if as_json:
         _json({**made.record.model_dump(mode="json"), "sides": rows, "warnings": warnings})
         return
@@ -173,12 +173,15 @@ def _show(title: str, rows: list[dict[str, Any]]) -> None:
     for column in ("split", "subjects", "volumes", *keys):
         table.add_column(column, justify="right" if column in ("subjects", "volumes") else "left")
     for row in rows:
-        counts = [
-            ", ".join(f"{value}: {count}" for value, count in row["classes"][key].items())
-            for key in keys
-        ]
+        counts = [_counts(row["classes"][key]) for key in keys]
         table.add_row(row["split"], str(row["subjects"]), str(row["volumes"]), *counts)
     Console().print(table)
+
+
+def _counts(classes: dict[str, int], most: int = 10) -> str:
+    if len(classes) > most:
+        return f"{len(classes)} values"
+    return ", ".join(f"{value}: {count}" for value, count in classes.items())
 
 
 def _show_findings(findings: list[dict[str, Any]], title: str, most: int = 20) -> None:

@@ -147,11 +147,19 @@ def summary(manifest: pd.DataFrame, split: dict[str, str]) -> list[dict[str, Any
 ORDER = ("train", "validation", "test")
 
 
-def absent(rows: list[dict[str, Any]]) -> list[str]:
-    """Sentences on the classes that a split has no subject of."""
+def absent(rows: list[dict[str, Any]], by: str | None = None) -> list[str]:
+    """Sentences on the classes that a split has no subject of.
+
+    Args:
+        rows: from :func:`summary`.
+        by: the column that was divided by, which is meant to differ. Columns of more than ten
+            values are no classes.
+    """
     found = []
     for key in rows[0]["classes"] if rows else []:
         every = sorted({value for row in rows for value in row["classes"][key]} - {UNKNOWN})
+        if key == by or len(every) > MOST_CLASSES:
+            continue
         for row in rows:
             missing = [value for value in every if not row["classes"][key].get(value)]
             if missing:

@@ -61,3 +61,4 @@ def test_the_summary_counts_subjects_and_tells_absent_classes():
         "test has no subject with site north",
         "test has no subject with modality CT",
     ]
+    assert not any("site" in line for line in absent(rows, by="site"))
