@@ -7,6 +7,7 @@ two subjects together: a split never separates them.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,19 +168,17 @@ def _alike(
 
 
 def _shared_marks(marks: Array, subjects: Array) -> list[tuple[int, int, float]]:
-    """Pairs of volumes of two subjects that share enough marks."""
+    """Two subjects that share enough marks: the volumes with the first of them, and how many."""
     shared: Counter[tuple[int, int]] = Counter()
-    volume = np.repeat(np.arange(len(marks)), marks.shape[1])
-    for group in _groups_of_equal(marks.ravel(), volume):
-        if 1 < len({int(subjects[i]) for i in group}) <= MOST_SUBJECTS:
-            unique = sorted({int(i) for i in group})[: 10 * MOST_SUBJECTS]
-            shared.update(
-                (a, b)
-                for place, a in enumerate(unique)
-                for b in unique[place + 1 :]
-                if subjects[a] != subjects[b]
-            )
-    return [(a, b, float(n)) for (a, b), n in sorted(shared.items()) if n >= SHARED_MARKS]
+    volumes: dict[tuple[int, int], tuple[int, int]] = {}
+    owners = np.repeat(np.arange(len(marks)), marks.shape[1])
+    for group in _groups_of_equal(marks.ravel(), owners):
+        volume_of = {int(subjects[i]): int(i) for i in reversed(group)}
+        if 1 < len(volume_of) <= MOST_SUBJECTS:
+            for a, b in itertools.combinations(sorted(volume_of), 2):
+                shared[a, b] += 1
+                volumes.setdefault((a, b), (volume_of[a], volume_of[b]))
+    return [(*volumes[ab], float(n)) for ab, n in sorted(shared.items()) if n >= SHARED_MARKS]
 
 
 def _groups_of_equal(values: Array, owners: Array) -> Iterable[Array]:

@@ -68,17 +68,17 @@ def make_split(store: Store, options: SplitOptions) -> NamedSplit:
     manifest = store.manifest
     kept = _kept(store, options)
     findings, notes = find_leaks(store, options.near_duplicates)
+    pairs = [finding.subjects for finding in findings]
+    groups = tie(manifest["subject_id"], pairs)
     if options.stated == "mend":
-        kept, moved = _mend(kept, tie(kept, [f.subjects for f in findings]))
+        kept, moved = _mend(kept, groups)
         notes += [f"{moved} subjects went to the side of their twins"] if moved else []
     refuse_separated([f for f in findings if set(f.subjects) <= set(kept)], kept)
-    pairs = [finding.subjects for finding in findings]
-    largest = max(Counter(tie(manifest["subject_id"], pairs).values()).values())
+    largest = max(Counter(groups.values()).values())
     if largest > LARGE_GROUP:
         notes.append(f"{largest} subjects are tied into one group; look at its pairs")
     if options.by is not None:
-        pairs += same_site(manifest, options.by)
-    groups = tie(manifest["subject_id"], pairs)
+        groups = tie(groups, pairs + same_site(manifest, options.by))
     strata_of = strata(manifest, options.stratify) if options.stratify else None
     if kept or options.by is not None:
         sides = balance_groups(
@@ -140,11 +140,12 @@ def _fractions(options: SplitOptions) -> dict[str, float]:
 
 
 def _mend(kept: dict[str, str], groups: dict[str, str]) -> tuple[dict[str, str], int]:
-    """Move every group to the side that is furthest from training; and how many moved."""
+    """Move what is kept of every group to its side furthest from training; and how many moved."""
     side: dict[str, str] = {}
-    for subject, group in groups.items():
-        side[group] = max(side.get(group, ORDER[0]), kept[subject], key=ORDER.index)
-    mended = {subject: side[group] for subject, group in groups.items()}
+    for subject, name in kept.items():
+        group = groups[subject]
+        side[group] = max(side.get(group, ORDER[0]), name, key=ORDER.index)
+    mended = {subject: side[groups[subject]] for subject in kept}
     return mended, sum(mended[subject] != kept[subject] for subject in kept)
 
 

@@ -7,6 +7,7 @@ not at all, and is never overwritten.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -115,22 +116,27 @@ def write_split(store: Store, split: NamedSplit) -> Path:
     """Keep a split in the store, whole or not at all.
 
     Raises:
-        MedsslError: SPLIT_EXISTS.
+        MedsslError: SPLIT_EXISTS, DISK_FULL, or STORE_INVALID where it is not to be written to.
     """
     name = split.record.options.name
     target = store.path / FOLDER / name
     work = target.with_name(f".{name}.partial-{os.getpid()}")
     refuse_taken(store, name)
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    split.table.to_parquet(work / "subjects.parquet", index=False)
-    text = split.record.model_dump_json(indent=2) + "\n"
-    (work / "split.json").write_text(text, encoding="utf-8")
     try:
+        work.mkdir(parents=True)
+        split.table.to_parquet(work / "subjects.parquet", index=False)
+        text = split.record.model_dump_json(indent=2) + "\n"
+        (work / "split.json").write_text(text, encoding="utf-8")
         work.rename(target)  # fails where another process was faster: a full folder is in the way
-    except OSError:
+    except OSError as error:
         shutil.rmtree(work, ignore_errors=True)
-        raise _taken(name) from None
+        if target.exists():
+            raise _taken(name) from None
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise MedsslError(
+            "DISK_FULL" if full else "STORE_INVALID", "The split could not be written", where=name
+        ) from None
     return target
 
 

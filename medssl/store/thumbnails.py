@@ -13,6 +13,8 @@ Three descriptions, each blind to other changes:
 from __future__ import annotations
 
 import math
+import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -95,7 +97,7 @@ def prints_of(store: Store, cache: Path | None = None) -> Prints:
         cache: a file to take known rows from and to keep new ones in.
     """
     wanted = store.manifest["sha256"].tolist()
-    parts = [_read(cache)] if cache is not None and cache.exists() else []
+    parts = _read(cache) if cache is not None and cache.exists() else []
     known = {str(name) for part in parts for name in part.sha256}
     arrays = dict(zip(wanted, store.manifest["volume_id"], strict=True))
     new = [name for name in arrays if name not in known]
@@ -104,15 +106,19 @@ def prints_of(store: Store, cache: Path | None = None) -> Prints:
     found = Prints.join(parts)
     if cache is not None and new:
         cache.parent.mkdir(exist_ok=True)
-        partial = cache.with_name(f".{cache.name}.partial.npz")
+        partial = cache.with_name(f".{cache.name}.partial-{os.getpid()}.npz")
         np.savez(partial, **{f.name: getattr(found, f.name) for f in fields(found)})
         partial.replace(cache)
     return found.rows(wanted)
 
 
-def _read(cache: Path) -> Prints:
-    with np.load(cache, allow_pickle=False) as stored:
-        return Prints(**{f.name: stored[f.name] for f in fields(Prints)})
+def _read(cache: Path) -> list[Prints]:
+    """What is kept; nothing where it is damaged, for it can all be made again."""
+    try:
+        with np.load(cache, allow_pickle=False) as stored:
+            return [Prints(**{f.name: stored[f.name] for f in fields(Prints)})]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return []
 
 
 def thumbnail(image: Array) -> npt.NDArray[np.float32]:

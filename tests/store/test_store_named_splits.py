@@ -189,6 +189,25 @@ def test_mending_moves_towards_the_test_side_and_keeps_the_rest(stated):
     assert splits_of(stated) == made.sides
 
 
+def test_mending_reaches_over_subjects_that_are_stated_nowhere(tmp_path):
+    rows = plain(9, s0=(2, "train"), s2=(2, "test"), s3=(2, "validation"))
+    rows = [(s, "t0" if s in ("s0", "s1", "s2") else t, *rest) for s, t, *rest in rows]
+    sides = make(write(tmp_path / "chain", rows), stated="mend").sides
+    assert [sides[s] for s in ("s0", "s1", "s2", "s3")] == ["test", "test", "test", "validation"]
+
+
+def test_a_full_disk_is_said(store, monkeypatch):
+    made = make_split(store, SplitOptions(near_duplicates=False))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pandas.DataFrame.to_parquet", full)
+    with pytest.raises(MedsslError, match="DISK_FULL"):
+        write_split(store, made)
+    assert list_splits(store) == []
+
+
 def test_stated_splits_are_ignored_on_request_only(stated):
     with pytest.raises(MedsslError, match="SPLIT_STATED"):
         make_split(stated, SplitOptions(folds=4))

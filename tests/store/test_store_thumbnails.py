@@ -87,3 +87,6 @@ def test_prints_are_kept_and_only_new_volumes_are_read(blob_store, tmp_path, mon
     again = prints_of(store, cache)
     np.testing.assert_array_equal(again.thumbnail, first.thumbnail)
     np.testing.assert_array_equal(again.marks, first.marks)
+    monkeypatch.undo()
+    cache.write_bytes(cache.read_bytes()[:1000])
+    np.testing.assert_array_equal(prints_of(store, cache).marks, first.marks)
