@@ -6,6 +6,7 @@ import pytest
 
 from medssl.errors import MedsslError
 from medssl.store.splits import (
+    _cut,
     assign_splits,
     balance_groups,
     choose_subjects,
@@ -52,6 +53,12 @@ def test_groups_are_never_separated():
         largest = max(Counter(groups.values()).values())
         for name, share in THIRDS.items():
             assert abs(list(split.values()).count(name) - 100 * share) <= largest + 1
+
+
+def test_a_group_goes_where_its_middle_lies():
+    units = [["a"], ["b", "c", "d"], ["e"]]
+    assert _cut(units, [2, 5], ["x", "y"]) == {"a": "x", "b": "y", "c": "y", "d": "y", "e": "y"}
+    assert _cut(units, [3, 5], ["x", "y"]) == {"a": "x", "b": "x", "c": "x", "d": "x", "e": "y"}
 
 
 def test_every_stratum_is_divided_by_the_fractions():
