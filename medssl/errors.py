@@ -73,13 +73,23 @@ CODES: dict[str, Code] = {
     "STORE_INVALID": Code(_BROKEN, "The folder is not a store, or a part of it is missing."),
     "STORE_FORMAT": Code(_USAGE, "The store was written in a format this version cannot read."),
     "STORE_CORRUPT": Code(_BROKEN, "An array of the store does not have its recorded hash."),
+    "SPLIT_EXISTS": Code(_USAGE, "The store already has a split of that name."),
+    "SPLIT_UNKNOWN": Code(_USAGE, "The store has no split of that name."),
+    "SPLIT_INVALID": Code(_BROKEN, "A split of the store is damaged."),
+    "SPLIT_OUTDATED": Code(_USAGE, "The store has subjects that its split does not place."),
+    "SPLIT_STATED": Code(_USAGE, "The tables of the data state splits that this would contradict."),
+    "SPLIT_COLUMN_MISSING": Code(
+        _USAGE, "The manifest lacks the column to divide by, or values in it."
+    ),
     "VOLUME_UNKNOWN": Code(_USAGE, "The store has no volume of that name."),
     "LEDGER_MISMATCH": Code(_BROKEN, "The ledger does not account for every file found."),
     "BUNDLE_INVALID": Code(_BROKEN, "The folder is not a bundle, or a part of it is missing."),
     "BUNDLE_FORMAT": Code(_USAGE, "The bundle was written in a format this version cannot read."),
     "BUNDLE_CORRUPT": Code(_BROKEN, "The bundle's weights do not have their recorded hash."),
     "CHECKPOINT_CORRUPT": Code(_BROKEN, "No intact checkpoint was found to resume from."),
-    "SUBJECT_LEAK": Code(_BROKEN, "A test subject was seen in training."),
+    "SUBJECT_LEAK": Code(
+        _BROKEN, "A test subject was seen in training, or one subject lies on two sides of a split."
+    ),
     # resources and training
     "DISK_FULL": Code(_FULL, "The disk is full."),
     "OUT_OF_MEMORY": Code(_FULL, "Memory ran out."),

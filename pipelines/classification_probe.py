@@ -34,7 +34,15 @@ from medssl.evaluate.run import FRACTIONS, count_seen
 from medssl.evaluate.targets import class_targets
 from medssl.ingest.run import ingest
 from medssl.store import Store
-from medssl.store.splits import assign_splits, split_subjects
+from medssl.store.make_split import make_split
+from medssl.store.named_splits import (
+    DEFAULT,
+    SplitOptions,
+    list_splits,
+    splits_of,
+    write_split,
+)
+from medssl.store.splits import split_subjects
 from medssl.training.pretrain import PretrainConfig, pretrain
 
 EXPERIMENT = "medssl-classification-probe"
@@ -65,6 +73,9 @@ def main(
     if not (out / "store").exists():
         ingest(pictures, out / "store")
     store = Store.open(out / "store")
+    if DEFAULT not in list_splits(store):
+        # MedMNIST states splits, and its archives can hold one picture on two sides.
+        write_split(store, make_split(store, SplitOptions(stated="mend")))
     rows, volume_ids = labelled_rows(store, study)
     arms: dict[str, list[np.ndarray]] = {}
     controls: dict[str, str] = {}
@@ -86,7 +97,7 @@ def main(
 def labelled_rows(store: Store, study: Study) -> tuple[Rows, list[str]]:
     """Class, subject and split of every labelled picture, and their volume ids."""
     _, classes, targets = class_targets(store, study.label)
-    split = assign_splits(store.manifest)
+    split = splits_of(store)
     if "test" not in split.values():
         split = {s: "test" if name == "validation" else name for s, name in split.items()}
     if "validation" not in split.values():

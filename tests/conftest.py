@@ -60,9 +60,8 @@ def write_store(path, dims, count=10):
     with StoreWriter(path, StoreInfo(label_names={1: "ball"})) as writer:
         for i in range(count):
             name = f"vol-{i}"
-            record = VolumeRecord(
-                name, f"sub-{i}", "s", "s", "MR", labels={"side": i % 2}, source="nifti"
-            )
+            ids = (name, f"sub-{i}", f"stu-{i}", f"ser-{i}")
+            record = VolumeRecord(*ids, "MR", labels={"side": i % 2}, source="nifti")
             image, label = blobs(rng, (16,) * dims)
             if i % 2:
                 image = image + 80 * (np.arange(16) > 8)

@@ -18,6 +18,7 @@ from medssl.cli import (
     pretrain,
     reidentify,
     review,
+    split,
 )
 from medssl.errors import Exit, MedsslError
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(ingest.ingest)
 app.command()(inspect.inspect)
+app.command()(split.split)
 app.command()(pretrain.pretrain)
 app.command()(evaluate.evaluate)
 app.add_typer(finetune.app, name="finetune")

@@ -22,6 +22,9 @@ def evaluate(
     fractions: Annotated[
         str, typer.Option(help="Shares of the training subjects' labels.")
     ] = "0.01,0.1,1",
+    split: Annotated[
+        str | None, typer.Option(help="A split of `medssl split`: NAME, or NAME:FOLD.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Paired repeats.")] = 3,
     allow_seen: Annotated[
         bool, typer.Option("--allow-seen", help="Go on though test images were pretrained on.")
@@ -49,6 +52,7 @@ def evaluate(
         label=label,
         fractions=_fractions(fractions),
         seeds=seeds,
+        split=split,
         allow_seen=allow_seen,
         device=device,
     )

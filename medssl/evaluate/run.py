@@ -28,7 +28,7 @@ from medssl.evaluate.report import plain, probe_figure, write_report
 from medssl.evaluate.targets import class_targets, segmentation_volumes
 from medssl.networks import Encoder
 from medssl.store import Store
-from medssl.store.splits import assign_splits
+from medssl.store.named_splits import splits_of
 
 FRACTIONS = (0.01, 0.1, 1.0)
 
@@ -85,7 +85,7 @@ def evaluate(
     label: str | None = None,
     fractions: Sequence[float] = FRACTIONS,
     seeds: int = 3,
-    split: Mapping[str, str] | None = None,
+    split: Mapping[str, str] | str | None = None,
     allow_seen: bool = False,
     device: str = "auto",
     tracking_folder: Path | None = None,
@@ -105,7 +105,8 @@ def evaluate(
             only label.
         fractions: shares of the training subjects' labels that the probes see.
         seeds: paired repeats: a draw of labelled subjects and of random weights each.
-        split: subject -> "train", "validation" or "test", to use instead of the store's.
+        split: NAME or NAME:FOLD of a split of the store; or subject -> "train", "validation" or
+            "test", to use instead.
         allow_seen: go on although test subjects' images were pretrained on; they are counted.
         device: where the encoder runs.
         tracking_folder: where ``mlflow.db`` goes, by default beside the bundle.
@@ -141,7 +142,13 @@ def evaluate(
         rank={"pretrained": rank_me(pooled[0]), "random": rank_me(pooled[1])},
         rank_limit=min(pooled[0].shape),
     )
-    config = {"label": problem.label, "fractions": list(fractions), "seeds": seeds}
+    named = split if isinstance(split, str) else None
+    config = {
+        "label": problem.label,
+        "fractions": list(fractions),
+        "seeds": seeds,
+        "split": named,
+    }
     folder = tracking_folder or bundle_path.resolve().parent
     return _record(result, bundle, store, config, folder, out)
 
@@ -155,7 +162,7 @@ def _check(out: Path | None, fractions: Sequence[float], seeds: int) -> None:
         )
 
 
-def _problem(store: Store, label: str | None, split: Mapping[str, str] | None) -> _Problem:
+def _problem(store: Store, label: str | None, split: Mapping[str, str] | str | None) -> _Problem:
     table = store.manifest
     if label is None and (table["label_array"] != "").any():
         task, label = "segmentation", "label map"
@@ -166,7 +173,7 @@ def _problem(store: Store, label: str | None, split: Mapping[str, str] | None) -
         task = "classification"
         label, classes, targets = class_targets(store, label)
         ids = list(targets)
-    where = dict(split) if split is not None else assign_splits(table)
+    where = dict(split) if isinstance(split, Mapping) else splits_of(store, split)
     labelled = table.set_index("volume_id").loc[ids, "subject_id"]
     present = {where.get(subject, "") for subject in labelled}
     tested_on = "test"

@@ -47,7 +47,10 @@ class FinetuneConfig(LoopConfig):
         False, description="leave classes absent from a crop out of its Dice loss"
     )
     foreground: float = Field(0.33, ge=0, le=1)
-    split: dict[str, float] | None = Field(None, description="fractions, where the store has none")
+    split: str | dict[str, float] | None = Field(
+        None,
+        description="NAME or NAME:FOLD, of `medssl split`; or fractions, where the store has none",
+    )
     split_seed: int = 0
     label_seed: int = Field(0, description="which subjects are the N labelled ones")
     window: list[int] | None = Field(

@@ -10,7 +10,8 @@ from medssl.bundle import Bundle
 from medssl.errors import MedsslError
 from medssl.finetune.config import FinetuneConfig
 from medssl.store import Store
-from medssl.store.splits import assign_splits, choose_subjects
+from medssl.store.named_splits import splits_of
+from medssl.store.splits import choose_subjects
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ def labelled_volumes(
         MedsslError: LABELS_TOO_FEW.
     """
     table = store.manifest.set_index("volume_id").loc[volume_ids]
-    where = split or assign_splits(store.manifest, config.split, config.split_seed)
+    named, fractions = (
+        (config.split, None) if isinstance(config.split, str) else (None, config.split)
+    )
+    where = split or splits_of(store, named, fractions, config.split_seed)
     subject_of = table["subject_id"].to_dict()
     role = {v: where.get(subject, "") for v, subject in subject_of.items()}
     pool = sorted({subject_of[v] for v in volume_ids if role[v] == "train"})

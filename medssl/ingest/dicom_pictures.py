@@ -99,10 +99,10 @@ def picture_spacing(data: pydicom.Dataset) -> tuple[float, float] | None:
 
 def _scale(region: pydicom.Dataset) -> tuple[float, float] | None:
     """Millimetres between rows and between columns in a 2D region, else None."""
-    units = (number(region, f"PhysicalUnits{axis}Direction") for axis in "XY")
+    units = (number(region, key) for key in ("PhysicalUnitsXDirection", "PhysicalUnitsYDirection"))
     if number(region, "RegionSpatialFormat") != _TWO_DIMENSIONAL or set(units) != {_CENTIMETRES}:
         return None
-    across, down = (number(region, f"PhysicalDelta{axis}") for axis in "XY")
+    across, down = number(region, "PhysicalDeltaX"), number(region, "PhysicalDeltaY")
     # Negative where the axis of the region runs against that of the picture.
     return (10 * abs(down), 10 * abs(across)) if across and down else None
 

@@ -124,8 +124,9 @@ READ: tuple[Attribute, ...] = (
            "private, Siemens, GE and Philips: the b-value"),
     *_rows(Fate.USED, "CTAcquisitionDetailsSequence", "", "the tilt of enhanced CT"),
     *_rows(Fate.USED, "PixelPresentation", "", "whether colours are laid over grey"),
-    *_rows(Fate.GEOMETRY, "SequenceOfUltrasoundRegions RegionSpatialFormat", "spacing",
-           "of ultrasound, with the sizes of pixels in them"),
+    *_rows(Fate.GEOMETRY,
+           "SequenceOfUltrasoundRegions RegionSpatialFormat PhysicalUnitsXDirection "
+           "PhysicalUnitsYDirection PhysicalDeltaX PhysicalDeltaY", "spacing", "of ultrasound"),
 )  # fmt: skip
 """Every attribute that ingest reads; all others are removed unread."""
 

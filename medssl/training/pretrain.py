@@ -29,7 +29,7 @@ from medssl.methods import METHODS, Method, method_class
 from medssl.networks import Encoder
 from medssl.store import Store
 from medssl.store.intensity import IntensityContract
-from medssl.store.splits import assign_splits
+from medssl.store.named_splits import splits_of
 from medssl.training.data import Batch, CropSource, loader, normalised
 from medssl.training.figures import curve_figure, preview_figure
 from medssl.training.folder import open_folder, remember_run
@@ -48,7 +48,9 @@ class PretrainConfig(LoopConfig):
 
     ``dims``, ``patch_size`` and ``intensity`` are taken from the store where they are not given:
     the dimensions of most volumes, the median shape (at most 64 voxels in 3D and 224 in 2D), and
-    the default of the modality. ``hold_out`` names the splits that are never trained on.
+    the default of the modality. ``hold_out`` names the splits that are never trained on. ``split``
+    is the name of a split made by ``medssl split``, NAME or NAME:FOLD; without, the store's split
+    ``default``, or where there is none what tables state, or by a hash.
     """
 
     method: str = "mae"
@@ -59,6 +61,7 @@ class PretrainConfig(LoopConfig):
     patch_size: list[int] | None = None
     spacing: list[float] | None = None
     intensity: IntensityContract | None = None
+    split: str | None = Field(None, description="NAME or NAME:FOLD, of `medssl split`")
     hold_out: list[str] = Field(default_factory=lambda: ["validation", "test"])
     preview_every: int = Field(250, ge=1)
 
@@ -161,7 +164,7 @@ def resolve(
     """Fill in what the store decides; returns the full config and the volumes to train on."""
     table = store.manifest
     dims = config.dims or int(table["dims"].mode()[0])
-    split = assign_splits(table)
+    split = splits_of(store, config.split)
     wanted = set(subjects) if subjects is not None else None
     chosen = table[table["dims"] == dims]
     keep = [

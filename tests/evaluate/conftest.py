@@ -34,7 +34,7 @@ def _write_store(path: Path, volumes: list[dict]) -> Store:
             record = VolumeRecord(
                 volume_id=f"v{i:03d}",
                 subject_id=volume["subject"],
-                study_id="s",
+                study_id=f"s-{volume['subject']}",
                 series_id=f"e{i:03d}",
                 modality="OT" if array.ndim == 3 else "MR",
                 split=volume.get("split", ""),
