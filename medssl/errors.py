@@ -141,6 +141,9 @@ CODES: dict[str, Code] = {
     "VOLUME_EMPTY": Code(_REJECT, "The image has no voxels, or all of one value."),
     "LABEL_GRID_MISMATCH": Code(_REJECT, "A label map does not lie on its image's grid."),
     "LABEL_INVALID": Code(_REJECT, "A label map holds values that are not small whole numbers."),
+    "FACE_NOT_REMOVED": Code(
+        _REJECT, "With --deface: a face that may be there could not be removed; can be allowed."
+    ),
     "TABLE_INVALID": Code(_USAGE, "A subjects or labels table could not be used."),
     "SEG_NOT_WRITTEN": Code(
         _REJECT, "Written as NIfTI only: the series lacks what a DICOM SEG must repeat."

@@ -43,7 +43,9 @@ class VolumeRecord:
     ``modality`` is the DICOM code ("CT", "MR", "CR", ...; "OT" where unknown); ``split`` is
     "train", "validation", "test" or ""; ``labels`` become the columns ``label:NAME``; ``defects``
     are the codes that were accepted on request; ``source`` is the kind of file it came from;
-    ``part`` tells it from the other volumes of its series ("temporal_position=3/151").
+    ``part`` tells it from the other volumes of its series ("temporal_position=3/151"). ``face`` is
+    "visible", "removed", "none" or "unknown", empty for 2D; ``deface`` is the method that removed
+    it and how much of the head it took ("v1 14.2 %").
     """
 
     volume_id: str
@@ -56,6 +58,8 @@ class VolumeRecord:
     defects: list[str] = field(default_factory=list)
     source: str = "nifti"
     part: str = ""
+    face: str = ""
+    deface: str = ""
 
 
 class StoreInfo(StrictModel):
