@@ -39,6 +39,10 @@ def ingest(
         int | None,
         typer.Option(min=1, help="Series read at once; by default one a core, up to 4."),
     ] = None,
+    deface: Annotated[
+        bool,
+        typer.Option("--deface", help="Remove faces from heads; reject where that is not sure."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Read DICOM, NIfTI, PNG or MedMNIST files into a new store.
@@ -64,6 +68,7 @@ def ingest(
         modality=modality,
         class_folders=class_folders,
         allow=allow or (),
+        deface=deface,
         workers=workers or min(4, os.cpu_count() or 1),
     )
     if as_json:

@@ -40,10 +40,11 @@ ALLOWABLE = frozenset(
         "SLICES_FEWER_THAN_STATED",
         "SLICES_FEWER_THAN_SIBLING",
         "SPACING_UNKNOWN",
+        "FACE_NOT_REMOVED",
     }
 )
 """Defects of which a volume can still be made, if the user says so. SPACING_UNKNOWN is one of
-radiographs alone."""
+radiographs alone, FACE_NOT_REMOVED one of ingest with ``deface``."""
 
 
 # Marks that change what a voxel means: the slices of one volume must share them.

@@ -80,6 +80,7 @@ class SliceHeader:
         defects: codes that were accepted on request.
         picture: rows and columns of the stored picture.
         tile: first row and column of the slice in the picture.
+        body_part: Body Part Examined, where it lies at the top of the header.
         inverted: whether low stored values are bright and are turned round, as is done with
             radiographs alone.
     """
@@ -108,6 +109,7 @@ class SliceHeader:
     frames: int = 1
     tile: tuple[int, int] = (0, 0)
     inverted: bool = False
+    body_part: str = ""
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,7 @@ def file_fields(data: pydicom.Dataset) -> dict[str, Any]:
         "bits_stored": int(required(data, "BitsStored")),
         "signed": required(data, "PixelRepresentation") == 1,
         "picture": (int(required(data, "Rows")), int(required(data, "Columns"))),
+        "body_part": text(data, "BodyPartExamined"),
         "instance": int(instance) if whole and instance is not None else None,
     }
 

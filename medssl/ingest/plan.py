@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import MedsslError
+from medssl.ingest.deface import without_face
 from medssl.ingest.dicom import DicomVolume, find_volumes
 from medssl.ingest.images import SPLIT_FOLDERS, read_medmnist, read_png
 from medssl.ingest.jobs import Job, Made, Rejection, content_hash
@@ -39,6 +40,7 @@ class Context:
         modality: of files that state none ("OT" unless the user says).
         class_folders: whether a PNG's folder is its class.
         allow: codes of defects to accept.
+        deface: whether to remove faces.
     """
 
     names: Pseudonymizer
@@ -46,6 +48,7 @@ class Context:
     modality: str = "OT"
     class_folders: bool = False
     allow: Collection[str] = ()
+    deface: bool = False
 
 
 def plan(found: Sequence[Found], context: Context) -> tuple[list[Job], list[Rejection]]:
@@ -130,6 +133,10 @@ def _make_dicom(
             part=volume.part,
         )
         content = content_hash(array, volume.affine) + volume.part
+        part = volume.headers[0].body_part
+        array, record = without_face(
+            array, volume.affine, record, part, deface=context.deface, allow=context.allow
+        )
         spacing = volume.pixel_spacing if volume.dims == 2 else None
         yield Made(record, array, volume.affine, content, pixel_spacing=spacing)
 
@@ -233,6 +240,7 @@ def _make_image(
         labels=row.labels,
         source=kind.value,
     )
+    array, record = without_face(array, affine, record, deface=context.deface, allow=context.allow)
     yield Made(record, array, affine, content, label)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from medssl.errors import CODES, Exit, MedsslError
 from medssl.ingest.account import Account, IngestSummary
 from medssl.ingest.dicom import ALLOWABLE
+from medssl.ingest.face import face_notes
 from medssl.ingest.isolate import Limits, run_jobs
 from medssl.ingest.jobs import Job, Made
 from medssl.ingest.plan import Context, plan
@@ -44,6 +45,7 @@ def ingest(
     class_folders: bool = False,
     allow: Collection[str] = (),
     workers: int = 1,
+    deface: bool = False,
 ) -> IngestSummary:
     """Read everything below a folder into a new store; what is not certain is refused.
 
@@ -62,6 +64,7 @@ def ingest(
             keeps them for each volume that has one.
         workers: how many series are read at once, each in a process of its own with limits on
             time and memory; the store does not depend on it.
+        deface: remove faces (:mod:`medssl.ingest.deface`); reject what may have one and cannot.
 
     Raises:
         MedsslError: CODE_NOT_ALLOWABLE, INPUT_MISSING, STORE_EXISTS, STORE_INSIDE_INPUT,
@@ -75,7 +78,7 @@ def ingest(
     names = Pseudonymizer(load_key(key_file or private / KEY_NAME))
     tables = Tables.read(found)
     stated = dict(label_names) if label_names is not None else tables.label_names()
-    context = Context(names, tables, modality, class_folders, allow)
+    context = Context(names, tables, modality, class_folders, allow, deface)
     account = Account(found, names)
     _mark_unplanned(found, tables, account)
     jobs, rejections = plan(found, context)
@@ -167,6 +170,7 @@ class _Loader:
         self.subjects: set[str] = set()
         self.label_values: set[int] = set()
         self.single_slices = 0
+        self.faces: list[str] = []
         self.incomplete = False
 
     @property
@@ -224,6 +228,7 @@ class _Loader:
         self._seen[made.content] = (made.record.volume_id, _meaning(made))
         self.single_slices += made.affine is None and made.record.source == "dicom"
         self.subjects.add(made.record.subject_id)
+        self.faces.append(made.record.face)
         if made.label is not None:
             self.label_values.update(int(v) for v in np.unique(made.label))
 
@@ -288,6 +293,7 @@ def _notes(found: Sequence[Found], context: Context, loader: _Loader) -> list[st
     missing = sum(dataset.missing for dataset in context.tables.datasets)
     if missing:
         notes.append(f"{missing} files that tables name are not there.")
+    notes += face_notes(loader.faces)
     if loader.volumes == 0:
         notes.append("Nothing could be used; no store was made.")
     return notes
