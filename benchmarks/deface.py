@@ -54,7 +54,7 @@ def by_quickshear(head: FacePhantom, modality: str) -> Any:
     return np.asarray(tool.quickshear(image, brain, margin).dataobj) != head.image + 2000
 
 
-def phantoms(name: str, changed: Changed, heads: int, voxel: float) -> None:
+def phantoms(name: str, changed: Changed, heads: int, voxel: float, turn: float) -> None:
     """One row for every contrast."""
     for number, (contrast, modality) in enumerate(CONTRASTS.items()):
         rng = np.random.default_rng(1000 + number)
@@ -66,7 +66,7 @@ def phantoms(name: str, changed: Changed, heads: int, voxel: float) -> None:
                 contrast=contrast,
                 shape=[round(mm / voxel) for mm in (240, 288, 288)],
                 spacing=[voxel] * 3,
-                turn=rng.uniform(-20, 20, 3),
+                turn=rng.uniform(-turn, turn, 3),
                 at=(*rng.uniform(-8, 8, 2), rng.uniform(10, 30)),
                 size=rng.uniform(0.8, 1.1),
             )
@@ -112,15 +112,16 @@ def real(data: Path) -> None:
 def main(
     heads: Annotated[int, typer.Option(help="Heads drawn for each contrast.")] = 25,
     voxel: Annotated[float, typer.Option(help="Voxel size in mm.")] = 2.0,
+    turn: Annotated[float, typer.Option(help="Most degrees about each axis.")] = 20.0,
 ) -> None:
     """Print the tables."""
     print(
         "| tool | contrast | done | eyes, least / mean % | nose | lips | chin | brain, most % | s |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    phantoms("medssl", by_medssl, heads, voxel)
+    phantoms("medssl", by_medssl, heads, voxel, turn)
     if importlib.util.find_spec("quickshear"):
-        phantoms("quickshear, true brain given", by_quickshear, heads, voxel)
+        phantoms("quickshear, true brain given", by_quickshear, heads, voxel, turn)
     if "MEDSSL_TEST_DATA" in os.environ:
         real(Path(os.environ["MEDSSL_TEST_DATA"]))
 
