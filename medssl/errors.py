@@ -189,6 +189,9 @@ CODES: dict[str, Code] = {
     "LABEL_INVALID": Code(
         _REJECT, "A label map, a segment, a contour or their names cannot be used."
     ),
+    "FACE_NOT_REMOVED": Code(
+        _REJECT, "With --deface: a face that may be there could not be removed; can be allowed."
+    ),
     "TABLE_INVALID": Code(_USAGE, "A subjects or labels table could not be used."),
     "SEG_NOT_WRITTEN": Code(
         _REJECT, "Written as NIfTI only: the series lacks what a DICOM SEG must repeat."

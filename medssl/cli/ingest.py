@@ -67,6 +67,10 @@ def ingest(
         str | None,
         typer.Option(metavar="ADDRESS", help="Read on the workers of this Dask scheduler."),
     ] = None,
+    deface: Annotated[
+        bool,
+        typer.Option("--deface", help="Remove faces from heads; reject where that is not sure."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Read DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF or MedMNIST files into a new store.
@@ -102,6 +106,7 @@ def ingest(
             structures=structure or (),
             site=site or "",
             keep=keep or (),
+            deface=deface,
             workers=workers or min(4, os.cpu_count() or 1),
             add=add,
             scheduler=scheduler,

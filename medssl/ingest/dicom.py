@@ -50,12 +50,13 @@ ALLOWABLE = frozenset(
         "SPACING_UNEVEN",
         "GANTRY_TILT",
         "BURNED_IN_TEXT",
+        "FACE_NOT_REMOVED",
     }
 )
 """Defects of which a volume can still be made, if the user says so. SPACING_UNKNOWN is one of
 radiographs alone (pictures have it without asking), LABEL_OVERLAP one of label objects.
 SPACING_UNEVEN resamples the slices; GANTRY_TILT believes the positions where the header states
-another tilt."""
+another tilt. FACE_NOT_REMOVED is one of ingest with ``deface``."""
 
 
 # A file of which not even the series can be read, in a folder of one series, is taken for a slice

@@ -34,6 +34,8 @@ class Picture:
         defects: codes that were accepted on request while reading it.
         structures: label value of each structure that its label objects annotate, by name.
         fates: path of each label object of its -> code ("" where it was used) and detail.
+        face: of a 3D volume, whether it shows one: see :mod:`medssl.ingest.face`.
+        deface: how it was removed, "" where it was not.
         part: what tells it from the others of its file, such as "time=3/151"; empty for the only
             one.
         whole: the same for all images of one file, and for those of its copies; empty for the
@@ -50,6 +52,8 @@ class Picture:
     defects: list[str] = field(default_factory=list)
     structures: dict[str, int] = field(default_factory=dict)
     fates: dict[str, tuple[str, str]] = field(default_factory=dict)
+    face: str = ""
+    deface: str = ""
     part: str = ""
     whole: str = ""
 
@@ -96,6 +100,7 @@ class Job:
         volumes: of a DICOM series.
         modality: of an image that states none.
         allow: codes of defects to accept.
+        deface: whether to remove faces.
         drawing: its label objects, if it has any.
         label: the label map of an image; its files are the last of ``files``.
     """
@@ -107,5 +112,6 @@ class Job:
     volumes: tuple[DicomVolume, ...] = ()
     modality: str = ""
     allow: tuple[str, ...] = ()
+    deface: bool = False
     drawing: Drawing | None = None
     label: ImageFile | None = None

@@ -48,6 +48,7 @@ class Loader:
         self._series: set[str] = set()
         self.subjects: set[str] = set()
         self.defects: set[str] = set()
+        self.faces: list[str] = []
         self.label_values: set[int] = set()
         self.structures: dict[int, str] = {}
         self.again: list[Job] = []
@@ -59,6 +60,7 @@ class Loader:
             self._series.add(row["series_id"])
             self.subjects.add(row["subject_id"])
             self.defects.update(row["defects"])
+            self.faces.append(row["face"])
 
     @property
     def volumes(self) -> int:
@@ -128,6 +130,7 @@ class Loader:
         self._seen[content] = (record.volume_id, meaning)
         self.subjects.add(record.subject_id)
         self.defects.update(record.defects)
+        self.faces.append(record.face)
         self.label_values.update(written.label_values)
         self.label_values.update(record.labelled)
         self.structures |= {value: name for name, value in entry["structures"].items()}
@@ -189,6 +192,8 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
             content=entry["content"],
             **retained(volume.facts, volume.patient_id, names, context.options.site),
             labelled=sorted(entry["structures"].values()),
+            face=entry["face"],
+            deface=entry["deface"],
             **volume.provenance,
         )
     content, part = entry["content"], entry["part"]
@@ -210,6 +215,8 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
         source=_SOURCES.get(job.kind, job.kind.value),
         part=part,
         content=content,
+        face=entry["face"],
+        deface=entry["deface"],
     )
 
 

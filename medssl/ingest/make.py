@@ -75,6 +75,8 @@ def _entry(folder: Path, stem: str, picture: Picture) -> dict[str, Any]:
         "defects": picture.defects,
         "structures": picture.structures,
         "fates": picture.fates,
+        "face": picture.face,
+        "deface": picture.deface,
         "part": picture.part,
         "whole": picture.whole,
     }
@@ -118,7 +120,22 @@ def _read_dicom(job: Job) -> Iterator[Picture]:
             allow=job.allow,
         )
         picture = Picture(array, volume.affine, pixel_spacing=spacing, defects=text)
+        part = dict(volume.facts).get("BodyPartExamined", "")
+        picture = _faced(picture, job, volume.modality, part)
         yield picture if drawing is None else _with_labels(picture, volume, number, drawing)
+
+
+def _faced(picture: Picture, job: Job, modality: str, body_part: str = "") -> Picture:
+    """Told whether it shows a face, or without it."""
+    if picture.affine is None:
+        return picture
+    from medssl.ingest.deface import without_face
+
+    array, seen = without_face(
+        picture.array, picture.affine, modality, body_part, deface=job.deface, allow=job.allow
+    )
+    defects = [*picture.defects, *seen.defects]
+    return replace(picture, array=array, defects=defects, face=seen.face, deface=seen.deface)
 
 
 def _with_labels(picture: Picture, volume: DicomVolume, number: int, drawing: Drawing) -> Picture:
@@ -150,7 +167,7 @@ def _read_image(job: Job) -> Iterator[Picture]:
         if label is not None:
             _check_label(image.array, image.affine, *label)
         text = [] if image.affine is not None else _text_of(image.array, job)
-        yield Picture(
+        picture = Picture(
             image.array,
             image.affine,
             label and label[0],
@@ -158,6 +175,7 @@ def _read_image(job: Job) -> Iterator[Picture]:
             part=image.part,
             whole=image.whole,
         )
+        yield _faced(picture, job, job.modality)
 
 
 def _text_of(array: Array, job: Job) -> list[str]:

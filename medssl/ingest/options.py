@@ -25,6 +25,7 @@ class Wishes(TypedDict, total=False):
     structures: Collection[str]
     site: str
     keep: Collection[str]
+    deface: bool
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Options:
         structures: of DICOM SEG and RTSTRUCT, take those of these names alone.
         site: a plain word for the site of all volumes, instead of a pseudonym of what headers say.
         keep: patient characteristics to keep as labels: "age", "sex".
+        deface: remove faces (:mod:`medssl.ingest.deface`); refuse what may have one and cannot.
     """
 
     label_names: Mapping[int, str] | None = None
@@ -49,6 +51,7 @@ class Options:
     structures: Collection[str] = ()
     site: str = ""
     keep: Collection[str] = ()
+    deface: bool = False
 
     def plain(self) -> dict[str, Any]:
         """What JSON can hold; the same for the same options."""

@@ -122,6 +122,7 @@ def _dicom(
                 row,
                 tuple(together),
                 allow=tuple(sorted(context.options.allow)),
+                deface=context.options.deface,
                 drawing=drawing if any(own) else None,
             )
         )
@@ -198,8 +199,17 @@ def _images(found: Sequence[Found], context: Context) -> tuple[list[Job], list[R
             rejections.append(Rejection(both, error.code, error.what))
             continue
         modality = row.modality or context.options.modality
-        allow = tuple(sorted(context.options.allow))
-        jobs.append(Job(image.kind, both, row=row, label=label, modality=modality, allow=allow))
+        jobs.append(
+            Job(
+                image.kind,
+                both,
+                row=row,
+                modality=modality,
+                allow=tuple(sorted(context.options.allow)),
+                deface=context.options.deface,
+                label=label,
+            )
+        )
     return jobs, rejections
 
 

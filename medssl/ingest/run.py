@@ -17,6 +17,7 @@ from medssl.ingest.account import Account, IngestSummary
 from medssl.ingest.bids import DESCRIPTION
 from medssl.ingest.burned_in import CODE as TEXT
 from medssl.ingest.earlier import Earlier, series_of
+from medssl.ingest.face import face_notes
 from medssl.ingest.inputs import Inputs, gather, mark_unplanned, notes_on
 from medssl.ingest.isolate import Limits
 from medssl.ingest.load import Loader
@@ -127,7 +128,7 @@ class _Ingest:
         account.write_private(self.private, self._details(seen))
         text = account.rejected(TEXT)
         write_quarantine(self.private, text)
-        notes = notes_on(inputs, len(text))
+        notes = notes_on(inputs, len(text)) + face_notes(loader.faces)
         if not loader.volumes:
             notes.append("Nothing could be used; no store was made.")
         self._finish(account, len(seen.found), loader, context, notes)
@@ -217,7 +218,10 @@ class _Ingest:
             named = loader.structures | dict(context.label_names)
             before = self.earlier.store.info if self.earlier else StoreInfo()
             kept = {*self.options.keep, *before.deidentification.get("kept", [])}
-            record = deidentification(kept, burned_in=TEXT in loader.defects)
+            faces = {*loader.faces} - {"none", ""}
+            record = deidentification(
+                kept, burned_in=TEXT in loader.defects, faces_removed=faces == {"removed"}
+            )
             loader.writer.set_deidentification(record)
             loader.writer.set_label_names(
                 _all_label_names(loader.label_values, named, before.label_names)

@@ -55,7 +55,8 @@ class VolumeRecord:
     empty where it was not. ``study_date`` is an ISO date, moved by days of its subject's own;
     ``scanner`` and ``site`` are pseudonyms (``site`` may be a word that the user stated);
     ``manufacturer``, ``model``, ``body_part`` and ``description`` are words of fixed lists. All of
-    these are "" where unknown.
+    these are "" where unknown. ``face`` is "visible", "removed", "none" or "unknown", empty for 2D;
+    ``deface`` is the method that removed it and how much of the head it took ("v1 14.2 %").
     """
 
     volume_id: str
@@ -81,6 +82,8 @@ class VolumeRecord:
     site: str = ""
     body_part: str = ""
     description: str = ""
+    face: str = ""
+    deface: str = ""
 
 
 class StoreInfo(StrictModel):
