@@ -75,11 +75,13 @@ def deface(
 
 @dataclass(frozen=True)
 class FaceRecord:
-    """What the manifest says of a face: the columns ``face`` and ``deface``, and the defects."""
+    """What the manifest says of a face: the columns ``face`` and ``deface``, and the defects; and
+    what is known of the head."""
 
     face: str = ""
     deface: str = ""
     defects: tuple[str, ...] = ()
+    known: FaceState | None = None
 
 
 def without_face(
@@ -90,6 +92,7 @@ def without_face(
     *,
     deface: bool = False,
     allow: Collection[str] = (),
+    before: FaceState | None = None,
 ) -> tuple[Array, FaceRecord]:
     """Tell whether a volume shows a face; remove it if asked to.
 
@@ -100,22 +103,25 @@ def without_face(
         body_part: Body Part Examined, or empty.
         deface: remove the face where there is one, or may be.
         allow: with FACE_NOT_REMOVED in it a face that cannot be removed stays, as a defect.
+        before: what is known of another volume of the same head on the same grid: where that may
+            show a face, so may this, and it is not looked for again.
 
     Raises:
         MedsslError: FACE_NOT_REMOVED.
     """
     if affine is None:
         return array, FaceRecord()
-    state = face_state(array, affine, modality, body_part)
+    state = before if before is not None and before.state != NONE else None
+    state = state or face_state(array, affine, modality, body_part, thorough=deface)
     if not deface or state.state == NONE:
-        return array, FaceRecord(state.state)
+        return array, FaceRecord(state.state, known=state)
     try:
         array, share = _deface(array, affine, modality, state)
     except MedsslError as error:
         if error.code not in allow:
             raise
-        return array, FaceRecord(state.state, "", (error.code,))
-    return array, FaceRecord(REMOVED, f"{VERSION} {100 * share:.1f} %")
+        return array, FaceRecord(state.state, "", (error.code,), state)
+    return array, FaceRecord(REMOVED, f"{VERSION} {100 * share:.1f} %", known=state)
 
 
 _deface = deface  # `deface` is also the name of an option

@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 VISIBLE, REMOVED, NONE, UNKNOWN = "visible", "removed", "none", "unknown"
 
 _COARSEST_MM = 10.0
+_FINE_MM = 2.5
 _THIN_MM = 30.0
 _SMALL_MM = 70.0
 _ABOVE_EYES_MM = 80.0
@@ -61,7 +62,9 @@ class FaceState:
     head: tuple[Fitter, Pose] | None = None
 
 
-def face_state(array: Array, affine: Array, modality: str, body_part: str = "") -> FaceState:
+def face_state(
+    array: Array, affine: Array, modality: str, body_part: str = "", *, thorough: bool = True
+) -> FaceState:
     """Decide whether a volume shows a face.
 
     Args:
@@ -70,6 +73,8 @@ def face_state(array: Array, affine: Array, modality: str, body_part: str = "") 
         modality: DICOM code.
         body_part: Body Part Examined, or empty. It can only tell limbs and trunk, where no head
             ends the body at the top of the volume.
+        thorough: look for eyes and nose in coarse volumes too, where they are seldom found: it
+            takes longer than reading them. Otherwise a coarse head is unknown.
 
     Returns:
         the state; never raises for an image.
@@ -90,6 +95,8 @@ def face_state(array: Array, affine: Array, modality: str, body_part: str = "") 
     part = upper(skin)
     if not (95 <= part.width <= 210 and 110 <= part.depth <= 260):
         return FaceState(UNKNOWN, "not of the size of a head")
+    if not thorough and np.sort(spacing)[1] > _FINE_MM:
+        return FaceState(UNKNOWN, "a coarse head, not looked at closely")
     fitter = Fitter(part)
     pose, seen = _locate(fitter)
     if seen is None or not _certain(pose, seen):

@@ -22,6 +22,8 @@ from pathlib import Path
 from select import select
 from typing import Any, NoReturn
 
+from threadpoolctl import threadpool_limits
+
 from medssl.errors import Exit, MedsslError
 from medssl.ingest.journal import FATAL, Item, line
 
@@ -164,6 +166,7 @@ def _do(work: Work, items: Iterable[Item], path: Path, memory: int, parent: int)
 
 def _do_all(work: Work, items: Iterable[Item], path: Path, memory: int, parent: int) -> NoReturn:
     _die_with(parent)
+    _compute_alone()
     # Decoders write to the terminal what they please, and it could be a patient's.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     if memory:
@@ -192,6 +195,13 @@ def caught(work: Callable[[], Any]) -> tuple[Any, MedsslError | None]:
         return None, MedsslError("FILE_UNREADABLE", f"Reading: {type(raised).__name__}")
     except Exception as raised:
         return None, MedsslError("READER_FAILED", f"Reading ended with {type(raised).__name__}")
+
+
+def _compute_alone() -> None:
+    """One thread for linear algebra: children are as many as the cores, and threads of several
+    that wait for each other take longer than the work."""
+    os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    threadpool_limits(1)
 
 
 def _die_with(parent: int) -> None:

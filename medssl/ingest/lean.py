@@ -34,11 +34,17 @@ _CHARACTER_SET = 0x00080005
 _CHARACTER_SETS = re.compile(r"(\\?(ISO_IR \d+|ISO 2022 IR \d+|GB18030|GBK)?)*")
 # Character sets (PS3.3 C.12.1.1.2) of which one alone applies to all text, as Python knows them.
 _ENCODINGS = {"ISO_IR 100": "latin-1", "ISO_IR 192": "utf-8"}
-_SHORT = frozenset((
-    "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS",
-    "ST", "TM", "UI", "UL", "US",
-))  # fmt: skip
-_LONG = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
+_SHORT = {
+    vr.encode(): vr
+    for vr in (
+        "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL",
+        "SS", "ST", "TM", "UI", "UL", "US",
+    )
+}  # fmt: skip
+_LONG = {
+    vr.encode(): vr
+    for vr in ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
+}
 _NUMBERS = {"US": (2, "H"), "UL": (4, "I"), "SS": (2, "h"), "SL": (4, "i"), "FL": (4, "f"),
             "FD": (8, "d")}  # fmt: skip
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -49,6 +55,8 @@ _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _WINDOW = 6144
 _DEEPEST = 16
+_VALUES: dict[tuple[int, bytes, str, str], Any] = {}
+_MOST_VALUES = 20_000
 
 _TAG_VR = Struct("<HH2sH").unpack_from
 _TAG_LENGTH = Struct("<HHI").unpack_from
@@ -154,7 +162,7 @@ class _Walk:
             if wanted is not None or tag in private:
                 if length == _UNDEFINED or (wanted is not None and vr not in ("", wanted)):
                     raise _Unusual
-                values[tag] = self._value(tag, wanted or vr, start, length)
+                values[tag] = self._known(tag, wanted or vr, start, length)
             elif tag == _CHARACTER_SET:  # without escapes ASCII is the same in all of them
                 stated = self._text(start, length)
                 if not _CHARACTER_SETS.fullmatch(stated):
@@ -172,12 +180,15 @@ class _Walk:
 
     def _explicit(self, place: int) -> tuple[int, str, int, int]:
         """Tag, VR, length and first byte of the value of the element at a place."""
-        at = self._need(place, 8)
+        at = place - self._base
+        if at < 0 or at + 8 > len(self._window):
+            at = self._need(place, 8)
         group, element, code, length = _TAG_VR(self._window, at)
-        vr = code.decode("latin-1")
-        if vr in _SHORT:
+        vr = _SHORT.get(code)
+        if vr is not None:
             return group << 16 | element, vr, length, place + 8
-        if vr not in _LONG:
+        vr = _LONG.get(code)
+        if vr is None:
             raise _Unusual
         at = self._need(place, 12)
         return group << 16 | element, vr, _LENGTH(self._window, at + 8)[0], place + 12
@@ -240,6 +251,17 @@ class _Walk:
             return raw.decode(self._encoding).strip(" \0")
         except UnicodeDecodeError:
             raise _Unusual from None
+
+    def _known(self, tag: int, vr: str, start: int, length: int) -> Any:
+        """The value; the slices of a series say most things alike, and are asked one by one."""
+        if vr == "OB":
+            return self._bytes(start, length)
+        key = (tag, self._bytes(start, length), vr, self._encoding)
+        if key not in _VALUES:
+            if len(_VALUES) >= _MOST_VALUES:
+                _VALUES.clear()
+            _VALUES[key] = self._value(tag, vr, start, length)
+        return _VALUES[key]
 
     def _value(self, tag: int, vr: str, start: int, length: int) -> Any:
         if vr in _NUMBERS:

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from medssl.ingest.survey import Survey
 from medssl.ingest.volume import DicomVolume
 from medssl.store.arrays import file_hash
 from medssl.store.written import Written, write_volume
+
+if TYPE_CHECKING:
+    from medssl.ingest.face import FaceState
 
 Array = npt.NDArray[Any]
 
@@ -108,7 +111,7 @@ def _read_dicom(job: Job) -> Iterator[Picture]:
     from medssl.ingest.burned_in import text_defects
     from medssl.ingest.colour import FrameReader
 
-    reader, drawing = FrameReader(), job.drawing
+    reader, drawing, faces = FrameReader(), job.drawing, _Faces(job)
     for number, volume in enumerate(job.volumes):
         spacing = volume.pixel_spacing if volume.dims == 2 else None
         array = volume.decode(reader)
@@ -121,21 +124,36 @@ def _read_dicom(job: Job) -> Iterator[Picture]:
         )
         picture = Picture(array, volume.affine, pixel_spacing=spacing, defects=text)
         part = dict(volume.facts).get("BodyPartExamined", "")
-        picture = _faced(picture, job, volume.modality, part)
+        picture = faces.told(picture, volume.modality, part)
         yield picture if drawing is None else _with_labels(picture, volume, number, drawing)
 
 
-def _faced(picture: Picture, job: Job, modality: str, body_part: str = "") -> Picture:
-    """Told whether it shows a face, or without it."""
-    if picture.affine is None:
-        return picture
-    from medssl.ingest.deface import without_face
+class _Faces:
+    """Looks for faces in the volumes of a job: the times of one series are of one head."""
 
-    array, seen = without_face(
-        picture.array, picture.affine, modality, body_part, deface=job.deface, allow=job.allow
-    )
-    defects = [*picture.defects, *seen.defects]
-    return replace(picture, array=array, defects=defects, face=seen.face, deface=seen.deface)
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._known: dict[object, FaceState | None] = {}
+
+    def told(self, picture: Picture, modality: str, body_part: str = "") -> Picture:
+        """The same with what is known of its face, or without it."""
+        if picture.affine is None:
+            return picture
+        from medssl.ingest.deface import without_face
+
+        grid = (picture.array.shape, picture.affine.tobytes())
+        array, seen = without_face(
+            picture.array,
+            picture.affine,
+            modality,
+            body_part,
+            deface=self._job.deface,
+            allow=self._job.allow,
+            before=self._known.get(grid),
+        )
+        self._known[grid] = seen.known
+        defects = [*picture.defects, *seen.defects]
+        return replace(picture, array=array, defects=defects, face=seen.face, deface=seen.deface)
 
 
 def _with_labels(picture: Picture, volume: DicomVolume, number: int, drawing: Drawing) -> Picture:
@@ -163,6 +181,7 @@ def _read_image(job: Job) -> Iterator[Picture]:
             label = read_label(job.label.kind, job.label.files)
         except MedsslError as error:
             raise MedsslError(error.code, f"Its label map: {error.what}") from None
+    faces = _Faces(job)
     for image in read_images(job.kind, files, job.row.channels):
         if label is not None:
             _check_label(image.array, image.affine, *label)
@@ -175,7 +194,7 @@ def _read_image(job: Job) -> Iterator[Picture]:
             part=image.part,
             whole=image.whole,
         )
-        yield _faced(picture, job, job.modality)
+        yield faces.told(picture, job.modality)
 
 
 def _text_of(array: Array, job: Job) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import pydicom
@@ -13,6 +13,7 @@ from medssl.errors import MedsslError
 from medssl.ingest.attributes import ATTRIBUTES
 from medssl.ingest.lean import LeanHeader
 
+_NESTED = (pydicom.Sequence, pydicom.Dataset)
 Key = str | int
 """A keyword of the standard, or group * 65536 + element."""
 
@@ -29,7 +30,7 @@ def value(data: pydicom.Dataset, key: Key) -> Any:
     Raises:
         MedsslError: DICOM_TAG_INVALID where it cannot be read.
     """
-    if isinstance(data, LeanHeader):
+    if type(data) is LeanHeader:
         return data.get(_tag(key))
     try:
         element = data.get(_tag(key))
@@ -64,11 +65,12 @@ def joined(data: pydicom.Dataset, key: Key) -> str:
 def _no_sequence(data: pydicom.Dataset, key: Key) -> Any:
     """The value; a sequence where a text belongs would be read through, and raise anything."""
     found = value(data, key)
-    if isinstance(found, pydicom.Sequence | pydicom.Dataset):
+    if type(data) is not LeanHeader and isinstance(found, _NESTED):
         raise MedsslError("DICOM_TAG_INVALID", f"{_name(key)} is a sequence")
     return found
 
 
+@lru_cache(maxsize=4096)
 def _comparable(word: str) -> str:
     try:
         return str(round(float(word), 3))

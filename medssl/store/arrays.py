@@ -28,7 +28,7 @@ def smallest_lossless(array: Array) -> Array:
     for kind in _INTEGERS:
         info = np.iinfo(kind)
         if info.min <= low and high <= info.max:
-            return values.astype(kind)
+            return values.astype(kind, copy=False)
     return values
 
 

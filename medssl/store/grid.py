@@ -11,6 +11,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 _POSITIVE, _NEGATIVE = "RAS", "LPI"
+_BLOCK = 32  # voxels
 _AXIS = {code: axis for codes in (_POSITIVE, _NEGATIVE) for axis, code in enumerate(codes)}
 
 
@@ -61,7 +62,19 @@ def _reorient(array: Array, affine: Array, codes: str) -> tuple[Array, Array]:
         matrix[old, 3] = array.shape[1 + old] - 1 if flips[-1] else 0.0
     moved = array.transpose(0, *(1 + old for old in order))
     moved = moved[(slice(None), *(slice(None, None, -1 if flip else 1) for flip in flips))]
-    return np.ascontiguousarray(moved), np.asarray(affine, dtype=np.float64) @ matrix
+    return _in_order(moved), np.asarray(affine, dtype=np.float64) @ matrix
+
+
+def _in_order(array: Array) -> Array:
+    """A C-ordered copy of (channel, x, y, z), block by block: slices come with z outermost, and a
+    copy that goes along z would touch a new page for every voxel."""
+    if array.flags.c_contiguous:
+        return array
+    out = np.empty(array.shape, array.dtype)
+    for x in range(0, array.shape[1], _BLOCK):
+        for z in range(0, array.shape[3], _BLOCK):
+            out[:, x : x + _BLOCK, :, z : z + _BLOCK] = array[:, x : x + _BLOCK, :, z : z + _BLOCK]
+    return out
 
 
 def _axes(affine: Array) -> list[tuple[int, int]]:

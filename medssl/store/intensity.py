@@ -18,6 +18,7 @@ STATISTICS = ("min", "max", "mean", "std", "p005", "p500", "p995", "fg_mean", "f
 # The foreground starts this far up from the 0.5th to the 99.5th percentile.
 FOREGROUND_FRACTION = 0.1
 _MOST_LEVELS = 2**20  # integers that span more are sorted
+_CHUNK = 2**16  # voxels counted at once: they fit in the cache
 
 A = TypeVar("A")
 
@@ -61,7 +62,10 @@ def _histogram(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[
     if np.issubdtype(values.dtype, np.integer):
         low, high = int(values.min()), int(values.max())
         if high - low < _MOST_LEVELS:
-            counts = np.bincount(values.astype(np.int64) - low)
+            counts = np.zeros(high - low + 1, dtype=np.int64)
+            for start in range(0, len(values), _CHUNK):
+                part = values[start : start + _CHUNK].astype(np.int64) - low
+                counts += np.bincount(part, minlength=len(counts))
             present = np.flatnonzero(counts)
             return (present + low).astype(np.float64), counts[present]
     ordered = np.sort(values.astype(np.float64))

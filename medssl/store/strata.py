@@ -77,7 +77,8 @@ def site_column(manifest: pd.DataFrame, name: str) -> pd.Series[Any]:
     Raises:
         MedsslError: SPLIT_COLUMN_MISSING where there is none, or a volume has no value in it.
     """
-    column = name if name in manifest else LABEL_PREFIX + name
+    stated = name in manifest and (manifest[name] != "").any()
+    column = name if stated else LABEL_PREFIX + name
     advice = f"State it for every file as the column {name} of subjects.csv, and ingest again."
     if column not in manifest:
         raise MedsslError(

@@ -148,7 +148,7 @@ def test_ingest_flags_and_removes_faces(tmp_path, head):
     write(tmp_path / "in", phantom)
     summary = ingest(tmp_path / "in", tmp_path / "kept", modality=modality)
     row = Store.open(tmp_path / "kept").manifest.iloc[0]
-    assert (row["face"], row["deface"]) == ("visible", "")
+    assert (row["face"], row["deface"]) == ("unknown", "")  # the phantom is coarse
     assert any("--deface" in note for note in summary.notes)
 
     summary = ingest(tmp_path / "in", tmp_path / "removed", modality=modality, deface=True)
