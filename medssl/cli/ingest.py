@@ -11,6 +11,26 @@ import typer
 if TYPE_CHECKING:
     from medssl.ingest.account import IngestSummary
 
+In = Annotated[Path, typer.Argument(metavar="IN", help="Folder of scans, or one file.")]
+StoreFolder = Annotated[Path, typer.Argument(metavar="STORE", help="Folder to make.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(help="Site key; STORE.private/site.key by default, made where missing."),
+]
+LabelNames = Annotated[
+    list[str] | None,
+    typer.Option(help="Name of a label value, as VALUE=NAME; may be given several times."),
+]
+Modality = Annotated[
+    str, typer.Option(help="DICOM code for files that state none: CT, MR, ... (OT: other).")
+]
+ClassFolders = Annotated[
+    bool, typer.Option("--class-folders", help="Take a picture's folder for its class.")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CODE", help="Accept a defect by its code; may be given several times."),
+]
 Site = Annotated[
     str | None, typer.Option(help="Name of the site, not a pseudonym of the institution.")
 ]
@@ -20,7 +40,6 @@ Keep = Annotated[
         metavar="WHAT", help="Keep the patient's age or sex as a label; may be given twice."
     ),
 ]
-
 Structures = Annotated[
     list[str] | None,
     typer.Option(
@@ -28,52 +47,37 @@ Structures = Annotated[
         help="Of DICOM SEG and RTSTRUCT take this structure alone; may be given several times.",
     ),
 ]
+Deface = Annotated[
+    bool, typer.Option("--deface", help="Remove faces from heads; reject where that is not sure.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes that read; by default one a core, up to 4.")
+]
+Add = Annotated[bool, typer.Option("--add", help="Add what is new to the store, if there is one.")]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Read on the workers of this Dask scheduler.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def ingest(
-    input_path: Annotated[Path, typer.Argument(metavar="IN", help="Folder of scans, or one file.")],
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder to make.")],
-    key_file: Annotated[
-        Path | None,
-        typer.Option(help="Site key; STORE.private/site.key by default, made where missing."),
-    ] = None,
-    label_name: Annotated[
-        list[str] | None,
-        typer.Option(help="Name of a label value, as VALUE=NAME; may be given several times."),
-    ] = None,
-    modality: Annotated[
-        str, typer.Option(help="DICOM code for files that state none: CT, MR, ... (OT: other).")
-    ] = "OT",
-    class_folders: Annotated[
-        bool, typer.Option("--class-folders", help="Take a picture's folder for its class.")
-    ] = False,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CODE", help="Accept a defect by its code; may be given several times."
-        ),
-    ] = None,
+    input_path: In,
+    store: StoreFolder,
+    key_file: KeyFile = None,
+    label_name: LabelNames = None,
+    modality: Modality = "OT",
+    class_folders: ClassFolders = False,
+    allow: Allow = None,
     site: Site = None,
     keep: Keep = None,
     structure: Structures = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes that read; by default one a core, up to 4."),
-    ] = None,
-    add: Annotated[
-        bool, typer.Option("--add", help="Add what is new to the store, if there is one.")
-    ] = False,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Read on the workers of this Dask scheduler."),
-    ] = None,
-    deface: Annotated[
-        bool,
-        typer.Option("--deface", help="Remove faces from heads; reject where that is not sure."),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    deface: Deface = False,
+    workers: Workers = None,
+    add: Add = False,
+    scheduler: Scheduler = None,
+    as_json: Json = False,
 ) -> None:
-    """Read DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF or MedMNIST files into a new store.
+    """Read DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF or MedMNIST files into a store.
 
     Loose files, BIDS trees, and zip or tar archives of them.
 
@@ -90,6 +94,7 @@ def ingest(
       medssl ingest scans/ store/ --allow SLICES_FEWER_THAN_STATED
       medssl ingest scans/ store/ --add
       medssl ingest planning/ store/ --structure Liver --structure Spleen
+      medssl ingest heads/ store/ --deface --site north --keep age
     """
     from medssl.ingest.run import ingest as run
 

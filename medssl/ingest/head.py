@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, optimize
-from scipy.spatial.transform import Rotation
+from scipy import ndimage
 
 from medssl.ingest.skin import Skin, outer_surface
 
@@ -70,6 +69,8 @@ class Pose:
 
 
 def _matrix(degrees: Sequence[float] | Array) -> Array:
+    from scipy.spatial.transform import Rotation
+
     return np.asarray(Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
 
 
@@ -175,6 +176,8 @@ class Fitter:
     def _solve(
         self, points: Array, count: int, start: Array, yaw: float, nasion: Array | None, most: int
     ) -> Any:
+        from scipy import optimize
+
         surface = _model_surface()[:count]
 
         def residuals(p: Array) -> Array:

@@ -22,8 +22,6 @@ from pathlib import Path
 from select import select
 from typing import Any, NoReturn
 
-from threadpoolctl import threadpool_limits
-
 from medssl.errors import Exit, MedsslError
 from medssl.ingest.journal import FATAL, Item, line
 
@@ -198,10 +196,9 @@ def caught(work: Callable[[], Any]) -> tuple[Any, MedsslError | None]:
 
 
 def _compute_alone() -> None:
-    """One thread for linear algebra: children are as many as the cores, and threads of several
-    that wait for each other take longer than the work."""
+    """One thread for linear algebra in what is imported from now on: children are as many as the
+    cores, and threads of several that wait for each other take longer than the work."""
     os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
-    threadpool_limits(1)
 
 
 def _die_with(parent: int) -> None:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from select import select
 
+from threadpoolctl import threadpool_limits
+
 from medssl.cluster import Cluster
 from medssl.errors import MedsslError
 from medssl.ingest.isolate import POLL, Batch, Limits, Work, do_batch
 from medssl.ingest.journal import Answer, Item, Journal
 
-_BATCHES = 4  # for each worker: a long one at the end should not keep the others waiting
+_BATCHES = 3  # for each worker: a long one at the end should not keep the others waiting
 _MOST_FILES = 512  # in a batch: what is lost to a crash of the whole program
 
 
@@ -100,6 +102,7 @@ def run_items(
     rest = [item for item in items if item.key not in journal.lines]
     waiting = iter(_batches(rest, pool, journal))
     running: deque[Batch] = deque()
+    alone = threadpool_limits(1)  # inherited by the children; see isolate
     try:
         for item in items:
             while item.key not in journal.lines:
@@ -110,6 +113,7 @@ def run_items(
                     journal.take(running.popleft().path)
             yield item, journal.answer(item.key)
     finally:
+        alone.restore_original_limits()
         for batch in running:
             batch.stop()
 
