@@ -159,6 +159,6 @@ def face_notes(states: Sequence[str]) -> list[str]:
     if not visible and not unknown:
         return []
     return [
-        f"{visible} volumes show a face and {unknown} may: ingest with --deface, or keep the "
-        "store inside."
+        f"Volumes that show a face: {visible}; that may: {unknown}. Ingest with --deface, or keep "
+        "the store inside."
     ]

@@ -13,6 +13,7 @@ from medssl.ingest.facts import retained, with_patient
 from medssl.ingest.jobs import Job
 from medssl.ingest.journal import Answer
 from medssl.ingest.plan import Context
+from medssl.ingest.rejection import Rejection
 from medssl.ingest.scan import Kind
 from medssl.store import Outcome, StoreWriter, VolumeRecord
 from medssl.store.records import LABEL_PREFIX
@@ -49,6 +50,7 @@ class Loader:
         self.subjects: set[str] = set()
         self.defects: set[str] = set()
         self.faces: list[str] = []
+        self.rejections: list[Rejection] = []
         self.label_values: set[int] = set()
         self.structures: dict[int, str] = {}
         self.again: list[Job] = []
@@ -163,6 +165,7 @@ class Loader:
         else:
             error = errors[0] if errors else MedsslError("VOLUME_EMPTY", "No image in the file")
             mark(everything, Outcome.REJECTED, error.code, error.what)
+            self.rejections.append(Rejection(everything, error.code, error.what))
 
 
 def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context) -> VolumeRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,7 @@ from medssl.ingest.pool import Pool, run_items
 from medssl.ingest.profile import deidentification
 from medssl.ingest.pseudonym import Pseudonymizer, load_key
 from medssl.ingest.quarantine import write_quarantine
+from medssl.ingest.refusals import rejected_groups
 from medssl.ingest.report import page_or_note
 from medssl.ingest.scan import Found, Kind, Listed, walk
 from medssl.ingest.structures import NameRules
@@ -131,7 +132,11 @@ class _Ingest:
         notes = notes_on(inputs, len(text)) + face_notes(loader.faces)
         if not loader.volumes:
             notes.append("Nothing could be used; no store was made.")
-        self._finish(account, len(seen.found), loader, context, notes)
+        refused = rejected_groups(
+            loader.rejections, self.work.volumes / "pictures", self.pool, seen
+        )
+        draw = partial(page_or_note, notes, rejected=refused)
+        self._finish(account, len(seen.found), loader, context, draw)
         found = len(listed) + sum(inputs.members.values())
         return IngestSummary(
             found=found,
@@ -184,6 +189,7 @@ class _Ingest:
             info = base.info.model_copy(update={"added_by": added_by})
         writer = StoreWriter(self.store_path, info, self.work.store, base)
         loader = Loader(writer, account, context, folder, base.rows() if base else ())
+        loader.rejections += rejections
         items = [item_of(job, seen) for job in jobs]
         done = run_items(make, items, folder, self.pool)
         for item, answer in track(done, "Ingest", total=len(items)):
@@ -210,10 +216,9 @@ class _Ingest:
         found: int,
         loader: Loader,
         context: Context,
-        notes: list[str],
+        draw: Callable[[Store], None],
     ) -> None:
         """Write the store's tables and page, where there is anything to write."""
-        draw = partial(page_or_note, notes)
         if loader.added or (self.earlier and account.rows):
             named = loader.structures | dict(context.label_names)
             before = self.earlier.store.info if self.earlier else StoreInfo()
