@@ -66,9 +66,14 @@ class Unfinished:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None or (isinstance(error, MedsslError) and error.exit_code is Exit.USAGE):
+        if error is None or (isinstance(error, MedsslError) and self._is_mistake(error)):
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
+
+    def _is_mistake(self, error: MedsslError) -> bool:
+        """Whether the user must ask for something else; a cluster that broke down may come back."""
+        broke_down = error.code == "SCHEDULER_UNAVAILABLE" and self.headers.exists()
+        return error.exit_code is Exit.USAGE and not broke_down
 
     def _wait_for_lock(self) -> None:
         """Children of a killed ingest have its lock until they are gone."""

@@ -179,3 +179,16 @@ def test_a_file_that_changed_meanwhile_is_read_again(tree, tmp_path, monkeypatch
     summary = ingest(tree, tmp_path / "store")
     assert summary.counts[("rejected", "FILE_UNREADABLE")] == 6
     assert json.loads((tmp_path / "store" / "store.json").read_text())["made_by"]
+
+
+def test_a_cluster_that_breaks_down_leaves_what_was_done(tree, whole, tmp_path, monkeypatch):
+    def broken(*_):
+        raise MedsslError("SCHEDULER_UNAVAILABLE", "The cluster gave a batch up")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "plan", broken)
+        with pytest.raises(MedsslError, match="SCHEDULER_UNAVAILABLE"):
+            ingest(tree, tmp_path / "store", key_file=tmp_path / "site.key")
+    summary = ingest(tree, tmp_path / "store", key_file=tmp_path / "site.key")
+    assert "interrupted" in summary.notes[0]
+    assert bytes_of(tmp_path / "store") == bytes_of(whole)
