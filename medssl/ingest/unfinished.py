@@ -50,7 +50,8 @@ class Unfinished:
         self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         self._wait_for_lock()
         stated = self.folder / "options.json"
-        if stated.exists() and stated.read_text(encoding="utf-8") == self._options:
+        same = stated.exists() and stated.read_text(encoding="utf-8") == self._options
+        if same and not self._had_ended():
             self.resumed = True
             return self
         for old in (self.store, self.base, self.headers, self.volumes, self.archives):
@@ -69,6 +70,10 @@ class Unfinished:
         if error is None or (isinstance(error, MedsslError) and self._is_mistake(error)):
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
+
+    def _had_ended(self) -> bool:
+        """Whether the store was moved to its place, and the ingest killed before it tidied up."""
+        return any(self.volumes.glob("*.jsonl")) and not self.store.exists()
 
     def _is_mistake(self, error: MedsslError) -> bool:
         """Whether the user must ask for something else; a cluster that broke down may come back."""

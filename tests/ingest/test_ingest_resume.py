@@ -192,3 +192,18 @@ def test_a_cluster_that_breaks_down_leaves_what_was_done(tree, whole, tmp_path, 
     summary = ingest(tree, tmp_path / "store", key_file=tmp_path / "site.key")
     assert "interrupted" in summary.notes[0]
     assert bytes_of(tmp_path / "store") == bytes_of(whole)
+
+
+def test_killed_after_its_store_was_there_it_starts_anew_for_another(
+    tree, whole, tmp_path, monkeypatch
+):
+    """The arrays that the journal tells of went with the store."""
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(unfinished.Unfinished, "__exit__", lambda *_: os._exit(0))
+        ingest(tree, tmp_path / "store", key_file=tmp_path / "site.key")
+    os.waitpid(child, 0)
+    assert (tmp_path / ".store.partial").exists()
+    (tmp_path / "store").rename(tmp_path / "elsewhere")
+    ingest(tree, tmp_path / "store", key_file=tmp_path / "site.key")
+    assert bytes_of(tmp_path / "store") == bytes_of(whole)
