@@ -166,7 +166,8 @@ def _do_all(work: Work, items: Iterable[Item], path: Path, memory: int, parent: 
     _die_with(parent)
     _compute_alone()
     # Decoders write to the terminal what they please, and it could be a patient's.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    for terminal in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
     if memory:
         resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + memory,) * 2)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

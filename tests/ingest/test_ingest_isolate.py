@@ -98,6 +98,16 @@ def test_a_crash_a_hang_and_a_hog_cost_one_item(tmp_path, work, limits, words):
     assert time.monotonic() - started < 30
 
 
+def test_what_decoders_print_is_not_seen(tmp_path, capfd):
+    def loud():
+        os.write(1, b"Doe^Jane")
+        os.write(2, b"Doe^Jane")
+        return 1
+
+    assert outcomes([loud], tmp_path)[0].value == 1
+    assert capfd.readouterr() == ("", "")
+
+
 def test_what_is_done_is_not_done_again(tmp_path):
     def note(name):
         return lambda: (tmp_path / name).touch() or name
