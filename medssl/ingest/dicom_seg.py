@@ -27,7 +27,7 @@ from medssl.ingest.label_objects import (
 )
 from medssl.ingest.seg_pixels import FramePixels
 from medssl.ingest.structures import EVERY, NameRules, kept_name, personal_words
-from medssl.ingest.tags import items, numbers, text, value, whole
+from medssl.ingest.tags import items, numbers, parsed, text, value, whole
 from medssl.ingest.volume import DicomVolume
 
 Array = npt.NDArray[Any]
@@ -160,10 +160,7 @@ class SegReader:
     """
 
     def __init__(self, path: Path, volume: DicomVolume, rules: NameRules = EVERY) -> None:
-        try:
-            self._data = pydicom.dcmread(path, force=True)
-        except Exception as error:
-            raise MedsslError("FILE_UNREADABLE", f"Not parsable: {type(error).__name__}") from None
+        self._data = parsed(path)
         self._kind = _kind(self._data)
         self._names = _segments(self._data, rules)
         self._rows = whole(self._data, "Rows")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import MedsslError
+from medssl.ingest.jobs import Picture
 from medssl.ingest.metaimage import parse_metaimage
 from medssl.ingest.nifti import read_nifti, read_nifti_volumes
 from medssl.ingest.nrrd import parse_nrrd
@@ -22,26 +22,7 @@ from medssl.ingest.scan import PICTURES, Kind
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Image:
-    """One image of a file.
-
-    Attributes:
-        array: (channel, x, y, z) with ``affine``, or (channel, row, column) without.
-        affine: 4x4, voxel to RAS mm; None for 2D.
-        part: what tells it from the others of its file, such as "time=3/151"; empty for the only
-            one.
-        whole: the same for all images of one file, and for those of its copies; empty for the
-            only one.
-    """
-
-    array: Array
-    affine: Array | None
-    part: str = ""
-    whole: str = ""
-
-
-def read_images(kind: Kind, files: Sequence[Path], channels: int = 0) -> Iterator[Image]:
+def read_images(kind: Kind, files: Sequence[Path], channels: int = 0) -> Iterator[Picture]:
     """Every image of one file.
 
     Args:
@@ -60,7 +41,7 @@ def read_images(kind: Kind, files: Sequence[Path], channels: int = 0) -> Iterato
         header = _header(kind, files)
         if header.segmentation:
             raise MedsslError("LABEL_WITHOUT_IMAGE", "A segmentation, not an image")
-        yield Image(*read_voxels(header, files[-1]))
+        yield Picture(*read_voxels(header, files[-1]))
     else:
         yield from _volumes(files, channels)
 
@@ -86,18 +67,19 @@ def _header(kind: Kind, files: Sequence[Path]) -> VolumeHeader:
     return header
 
 
-def _pages(pages: Sequence[Array]) -> Iterator[Image]:
+def _pages(pages: Sequence[Array]) -> Iterator[Picture]:
     if len(pages) == 1:
-        yield Image(pages[0], None)
+        yield Picture(pages[0], None)
         return
     digest = hashlib.sha256(str([page.shape for page in pages]).encode())
     for page in pages:
         digest.update(np.ascontiguousarray(page).tobytes())
     for number, page in enumerate(pages, 1):
-        yield Image(page, None, f"page={number}/{len(pages)}", digest.hexdigest())
+        name = f"page={number}/{len(pages)}"
+        yield Picture(page, None, part=name, whole=digest.hexdigest())
 
 
-def _volumes(files: Sequence[Path], channels: int) -> Iterator[Image]:
+def _volumes(files: Sequence[Path], channels: int) -> Iterator[Picture]:
     volumes = read_nifti_volumes(files[0], *files[1:])
     count = volumes.count
     if channels > 1 and count != channels:
@@ -105,9 +87,9 @@ def _volumes(files: Sequence[Path], channels: int) -> Iterator[Image]:
             "TIME_SERIES_UNSUPPORTED", f"{count} volumes, where the table states {channels}"
         )
     if count == 1:
-        yield Image(volumes.volume(0), volumes.affine)
+        yield Picture(volumes.volume(0), volumes.affine)
         return
     name, whole = "channel" if channels > 1 else "time", volumes.digest()
     for number in range(count):
         part = f"{name}={number + 1}/{count}"
-        yield Image(volumes.volume(number), volumes.affine, part, whole)
+        yield Picture(volumes.volume(number), volumes.affine, part=part, whole=whole)

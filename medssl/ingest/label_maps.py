@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 
 from medssl.errors import MedsslError
 from medssl.ingest.dicom_seg import SegReader, seg_object
@@ -20,7 +19,7 @@ from medssl.ingest.label_objects import LabelObject, grid_shape, match
 from medssl.ingest.rejection import Rejection
 from medssl.ingest.rtstruct import StructureReader, rtstruct_object
 from medssl.ingest.structures import EVERY, NameRules, number_structures
-from medssl.ingest.tags import text
+from medssl.ingest.tags import parsed, text
 from medssl.ingest.volume import DicomVolume
 from medssl.store.arrays import file_hash
 
@@ -127,11 +126,7 @@ def _each_once(found: Iterable[Found]) -> tuple[list[LabelObject], list[Rejectio
 
 
 def _read(path: Path, rules: NameRules) -> LabelObject:
-    try:
-        data = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-    # A hostile or broken header can raise anything inside pydicom; it is that file's rejection.
-    except Exception as error:
-        raise MedsslError("FILE_UNREADABLE", f"Not parsable: {type(error).__name__}") from None
+    data = parsed(path, stop_before_pixels=True)
     kind = LABEL_CLASSES.get(text(data, "SOPClassUID"))
     if kind is None:
         raise MedsslError("SERIES_MIXED", "One series UID covers images and label objects")

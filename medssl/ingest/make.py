@@ -182,19 +182,12 @@ def _read_image(job: Job) -> Iterator[Picture]:
         except MedsslError as error:
             raise MedsslError(error.code, f"Its label map: {error.what}") from None
     faces = _Faces(job)
-    for image in read_images(job.kind, files, job.row.channels):
+    for picture in read_images(job.kind, files, job.row.channels):
         if label is not None:
-            _check_label(image.array, image.affine, *label)
-        text = [] if image.affine is not None else _text_of(image.array, job)
-        picture = Picture(
-            image.array,
-            image.affine,
-            label and label[0],
-            defects=text,
-            part=image.part,
-            whole=image.whole,
-        )
-        yield faces.told(picture, job.modality)
+            _check_label(picture.array, picture.affine, *label)
+        text = [] if picture.affine is not None else _text_of(picture.array, job)
+        named = replace(picture, label=label and label[0], defects=text)
+        yield faces.told(named, job.modality)
 
 
 def _text_of(array: Array, job: Job) -> list[str]:

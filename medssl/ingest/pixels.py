@@ -191,6 +191,11 @@ def transfer_syntax(data: pydicom.Dataset) -> UID:
 
 
 def need_decoder(syntax: UID) -> None:
+    """Refuse pixels that nothing installed decodes.
+
+    Raises:
+        MedsslError: DECODER_MISSING.
+    """
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:

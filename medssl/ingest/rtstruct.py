@@ -23,7 +23,7 @@ from medssl.ingest.contours import fill, fill_islands
 from medssl.ingest.label_grid import SLICE_TOLERANCE, Layer
 from medssl.ingest.label_objects import WHOLE, LabelObject, grid_shape, lps_to_voxel
 from medssl.ingest.structures import EVERY, NameRules, kept_name, personal_words
-from medssl.ingest.tags import items, number, numbers, text, value, whole
+from medssl.ingest.tags import items, number, numbers, parsed, text, value, whole
 from medssl.ingest.volume import DicomVolume
 
 Array = npt.NDArray[Any]
@@ -157,10 +157,7 @@ class StructureReader:
     """
 
     def __init__(self, path: Path, volume: DicomVolume, rules: NameRules = EVERY) -> None:
-        try:
-            data = pydicom.dcmread(path, force=True)
-        except Exception as error:
-            raise MedsslError("FILE_UNREADABLE", f"Not parsable: {type(error).__name__}") from None
+        data = parsed(path)
         self._to_voxel, self._grid = lps_to_voxel(volume), grid_shape(volume)
         own: dict[str, set[int]] = defaultdict(set)
         for place, header in enumerate(volume.headers):

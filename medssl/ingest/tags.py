@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -16,6 +17,22 @@ from medssl.ingest.lean import LeanHeader
 _NESTED = (pydicom.Sequence, pydicom.Dataset)
 Key = str | int
 """A keyword of the standard, or group * 65536 + element."""
+
+
+def parsed(path: Path, **how: Any) -> pydicom.Dataset:
+    """A file's data set, by pydicom with these options.
+
+    Raises:
+        MedsslError: FILE_UNREADABLE.
+        MemoryError: where it does not fit.
+    """
+    try:
+        return pydicom.dcmread(path, force=True, **how)
+    except MemoryError:
+        raise
+    # A hostile or broken file can raise anything inside pydicom; it is that file's rejection.
+    except Exception as error:
+        raise MedsslError("FILE_UNREADABLE", f"Not parsable: {type(error).__name__}") from None
 
 
 @cache

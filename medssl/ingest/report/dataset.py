@@ -20,7 +20,6 @@ from medssl.store.records import LABEL_PREFIX
 MOST_GROUPS = 24
 MOST_VALUES = 12
 _SOURCES = ("manufacturer", "model", "scanner", "site", "body_part", "source")
-_PERCENTILES = {"p005": "0.5th percentile", "p500": "Median", "p995": "99.5th percentile"}
 _AXES = {3: ("x", "y", "z"), 2: ("row", "column")}
 
 Taken = Mapping[str, tuple[Volume, Sample]]
