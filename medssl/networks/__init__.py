@@ -14,11 +14,14 @@ from medssl.networks.models import (
     build_encoder,
     build_model,
 )
+from medssl.networks.norms import BatchNorm
+from medssl.networks.teacher import Teacher, cosine_between
 from medssl.networks.unet import UNetEncoder
 from medssl.networks.vit import ViT
 
 __all__ = [
     "ENCODERS",
+    "BatchNorm",
     "ClassificationHead",
     "Classifier",
     "ConvReconstructor",
@@ -27,10 +30,12 @@ __all__ = [
     "EncoderOnly",
     "Projector",
     "Segmenter",
+    "Teacher",
     "TokenReconstructor",
     "UNetEncoder",
     "ViT",
     "build_encoder",
     "build_model",
+    "cosine_between",
     "pooled",
 ]

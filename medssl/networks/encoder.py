@@ -15,6 +15,7 @@ class Encoder(nn.Module):
         strides: voxels of the image per voxel of each feature map, ascending. A map's size is
             ceil(image size / stride).
         local: whether a feature sees its neighbourhood only, so that a decoder must add context.
+        layers: how many layers, one behind the other, its parameters belong to.
     """
 
     dims: int
@@ -22,6 +23,11 @@ class Encoder(nn.Module):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     local: bool = True
+    layers: int = 1
+
+    def layer_of(self, name: str) -> int:
+        """Which layer a parameter belongs to, by its name in this module: 0 reads the image."""
+        return 0
 
     def forward(self, x: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """Feature maps [(B, channels[i], *ceil(spatial / strides[i]))].

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from medssl.networks.norms import BatchNorm
+
 
 def pooled(features: Sequence[Tensor]) -> Tensor:
     """Mean over space of the deepest feature map: [(B, C, *spatial)] -> (B, C)."""
@@ -29,7 +31,7 @@ class Projector(nn.Sequential):
             raise ValueError("a projector has at least one layer")
         modules: list[nn.Module] = []
         for _ in range(layers - 1):
-            modules += [nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+            modules += [nn.Linear(inputs, hidden, bias=False), BatchNorm(hidden), nn.ReLU()]
             inputs = hidden
         super().__init__(*modules, nn.Linear(inputs, outputs))
 

@@ -35,6 +35,7 @@ class UNetEncoder(Encoder):
         self.dims, self.in_channels = dims, in_channels
         self.channels = tuple(widths)
         self.strides = tuple(2**level for level in range(len(widths)))
+        self.layers = len(widths)
         self.levels = nn.ModuleList()
         inputs = in_channels
         for level, width in enumerate(widths):
@@ -42,6 +43,10 @@ class UNetEncoder(Encoder):
             rest = (ConvBlock(dims, width, width) for _ in range(blocks - 1))
             self.levels.append(nn.ModuleList([first, *rest]))
             inputs = width
+
+    def layer_of(self, name: str) -> int:
+        """The level."""
+        return int(name.split(".")[1])
 
     def forward(self, x: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """See `Encoder.forward`. A cell of `visible` must be at least the total stride wide."""

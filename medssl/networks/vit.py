@@ -96,12 +96,19 @@ class ViT(Encoder):
         super().__init__()
         self.dims, self.in_channels = dims, in_channels
         self.patch_size = patch_size
+        self.layers = depth + 1
         self.channels, self.strides = (embed_dim,), (patch_size,)
         self.embed = nn.Linear(in_channels * patch_size**dims, embed_dim)
         self.blocks = nn.ModuleList(
             TransformerBlock(embed_dim, heads, mlp_ratio) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(embed_dim)
+
+    def layer_of(self, name: str) -> int:
+        """0 for the embedding, then block by block; the last norm belongs to the last block."""
+        if name.startswith("blocks."):
+            return int(name.split(".")[1]) + 1
+        return 0 if name.startswith("embed.") else self.layers - 1
 
     def grid(self, size: Sequence[int]) -> tuple[int, ...]:
         """Patches along each axis of an image of this size."""
