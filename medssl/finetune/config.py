@@ -11,8 +11,8 @@ from medssl.errors import MedsslError
 from medssl.methods.base import ViewConfig
 from medssl.store import Store
 from medssl.store.intensity import IntensityContract
-from medssl.training.loop import LoopConfig
 from medssl.training.pretrain import automatic_patch
+from medssl.training.settings import LoopConfig
 
 AUGMENT = ViewConfig(
     rotation=15.0,

@@ -1,30 +1,67 @@
-import itertools
-
 import pytest
 import torch
 from torch import nn
 
-from medssl.training.optim import adamw, cosine
-
-
-def test_cosine_warms_up_and_ends_at_zero():
-    factors = [cosine(step, 100, 10) for step in range(101)]
-    assert factors[0] == pytest.approx(0.1)
-    assert factors[9] == factors[10] == 1.0
-    assert factors[55] == pytest.approx(0.5)
-    assert factors[100] == pytest.approx(0.0)
-    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
-
-
-def test_no_warmup_starts_at_one():
-    assert cosine(0, 10, 0) == 1.0
+from medssl.networks import Segmenter, UNetEncoder, ViT
+from medssl.training.optim import groups, make_optimiser, set_rates
+from medssl.training.settings import LoopConfig
 
 
 def test_only_kernels_decay_and_frozen_parameters_are_left_out():
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 2), nn.Linear(2, 2))
     module[2].weight.requires_grad_(False)
-    groups = adamw(module, 0.1, 0.5, (0.9, 0.99)).param_groups
-    assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
-    assert [tuple(p.shape) for p in groups[0]["params"]] == [(2, 1, 3, 3)]
-    assert len(groups[1]["params"]) == 4
-    assert isinstance(groups[0]["params"][0], torch.Tensor)
+    found = groups(module, 0.5)
+    assert [group["weight_decay"] for group in found] == [0.5, 0.0]
+    assert [tuple(p.shape) for p in found[0]["params"]] == [(2, 1, 3, 3)]
+    assert len(found[1]["params"]) == 4
+
+
+def test_a_layer_learns_slower_the_nearer_it_is_to_the_image():
+    torch.manual_seed(0)
+    model = Segmenter(UNetEncoder(2, 1, widths=(4, 8, 16)), 2)
+    found = groups(model, 0.0, layer_decay=0.5)
+    scale = {id(p): group["scale"] for group in found for p in group["params"]}
+    assert len(scale) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        expected = 1.0
+        if name.startswith("encoder.levels."):
+            expected = 0.5 ** (3 - int(name.split(".")[2]))
+        assert scale[id(parameter)] == expected, name
+
+
+def test_every_parameter_of_an_encoder_has_a_layer():
+    for encoder in (UNetEncoder(3, 1, (4, 8)), ViT(2, 1, 4, embed_dim=24, depth=3, heads=2)):
+        layers = [encoder.layer_of(name) for name, _ in encoder.named_parameters()]
+        assert sorted(set(layers)) == list(range(encoder.layers))
+        assert layers == sorted(layers)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lars", "lamb"])
+def test_every_optimiser_lowers_a_loss_at_the_rate_set(name):
+    torch.manual_seed(0)
+    module = nn.Linear(4, 4)
+    optimiser = make_optimiser(module, LoopConfig(optimiser=name, lr=99.0, weight_decay=0.0))
+    set_rates(optimiser, 0.0, 0.0)
+
+    def loss():
+        optimiser.zero_grad()
+        value = module(torch.eye(4)).sub(1).square().mean()
+        value.backward()
+        return float(value.detach())
+
+    first = loss()
+    optimiser.step()
+    assert loss() == first
+    set_rates(optimiser, 1.0 if name == "lars" else 0.02, 0.0)
+    for _ in range(20):
+        loss()
+        optimiser.step()
+    assert loss() < first
+
+
+def test_rates_reach_the_groups():
+    module = nn.Sequential(ViT(2, 1, 4, embed_dim=24, depth=1, heads=2), nn.Linear(2, 2))
+    optimiser = make_optimiser(module, LoopConfig(layer_decay=0.5, weight_decay=0.1))
+    set_rates(optimiser, 0.4, 0.3)
+    rates = {(group["lr"], group["weight_decay"]) for group in optimiser.param_groups}
+    assert rates == {(lr, decay) for lr in (0.1, 0.2, 0.4) for decay in (0.0, 0.3)}
