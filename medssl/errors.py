@@ -21,6 +21,7 @@ class Exit(IntEnum):
     NOTHING_USABLE = 4
     OUT_OF_RESOURCES = 5
     INTEGRITY = 6
+    STOPPED = 7
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,9 @@ CODES: dict[str, Code] = {
     "DISK_FULL": Code(_FULL, "The disk is full."),
     "OUT_OF_MEMORY": Code(_FULL, "Memory ran out."),
     "TRAINING_DIVERGED": Code(_BROKEN, "The loss became NaN or infinite."),
+    "RUN_STOPPED": Code(
+        Exit.STOPPED, "A signal asked the run to stop; its checkpoint is written, --resume goes on."
+    ),
     "NOTHING_USABLE": Code(_NONE, "No input could be used."),
     # what ingest and predict reject, file by file
     "FILE_UNREADABLE": Code(_REJECT, "The file could not be read."),

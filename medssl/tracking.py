@@ -9,15 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from medssl.errors import MedsslError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PARAMETER_LIMIT = 500
+_BATCH_LIMIT = 1000  # metrics that MLflow takes at once
 
 
 def default_uri(folder: Path) -> str:
@@ -50,6 +53,20 @@ class Run:
         if entries:
             self._client.log_batch(self.run_id, metrics=entries)
 
+    def log_rows(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Log rows of numbers, each with its ``step``, in one call."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        entries = [
+            Metric(key, float(value), now, int(row["step"]))
+            for row in rows
+            for key, value in row.items()
+            if key != "step" and abs(float(value)) < float("inf")
+        ]
+        for start in range(0, len(entries), _BATCH_LIMIT):
+            self._client.log_batch(self.run_id, metrics=entries[start : start + _BATCH_LIMIT])
+
     def log_figure(self, figure: Figure, name: str) -> None:
         """Log a matplotlib figure as ``figures/NAME.png``."""
         self._client.log_figure(self.run_id, figure, f"figures/{name}.png")
@@ -68,11 +85,42 @@ class Run:
             self._client.set_tag(self.run_id, key, value)
 
 
+class _Silent(Run):
+    """Sends nothing."""
+
+    def log_config(self, config: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Nothing."""
+
+    def log_rows(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Nothing."""
+
+    def log_figure(self, figure: Figure, name: str) -> None:
+        """Nothing."""
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """Nothing."""
+
+    def log_folder(self, path: Path, folder: str) -> None:
+        """Nothing."""
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Nothing."""
+
+
 @contextmanager
 def run(
-    experiment: str, name: str, folder: Path, *, resume_run: str = "", tags: Mapping[str, str] = {}
+    experiment: str,
+    name: str,
+    folder: Path,
+    *,
+    resume_run: str = "",
+    tags: Mapping[str, str] = {},
+    silent: bool = False,
 ) -> Iterator[Run]:
-    """Open an MLflow run, closed as FINISHED, or FAILED when an exception passes.
+    """Open an MLflow run, closed as FINISHED, FAILED when an exception passes, KILLED when stopped.
 
     No user name, host or path is sent along.
 
@@ -82,7 +130,11 @@ def run(
         folder: where ``mlflow.db`` goes when ``MLFLOW_TRACKING_URI`` is not set.
         resume_run: the id of a run to go on with; a new run where the server has it no more.
         tags: tags of the run.
+        silent: nothing is sent and the run has no id: for all processes but the first.
     """
+    if silent:
+        yield _Silent(None, "", "")
+        return
     client, uri = _client(folder)
     experiment_id = _experiment(client, experiment, folder, uri)
     run_id = resume_run if resume_run and _has_run(client, resume_run) else ""
@@ -90,8 +142,9 @@ def run(
         run_id = client.create_run(experiment_id, tags=dict(tags), run_name=name).info.run_id
     try:
         yield Run(client, run_id, uri)
-    except BaseException:
-        client.set_terminated(run_id, "FAILED")
+    except BaseException as error:
+        stopped = isinstance(error, MedsslError) and error.code == "RUN_STOPPED"
+        client.set_terminated(run_id, "KILLED" if stopped else "FAILED")
         raise
     client.set_terminated(run_id, "FINISHED")
 

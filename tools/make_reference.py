@@ -39,6 +39,7 @@ EXITS = {
     4: "Nothing usable was found.",
     5: "Out of disk or memory.",
     6: "An integrity or leakage check failed. Do not use the output.",
+    7: "Stopped by a signal, with a checkpoint written. `--resume` goes on.",
 }
 
 

@@ -127,7 +127,6 @@ def _method(pretrained: PretrainResult, config: dict[str, Any]) -> Method:
     from medssl.methods import METHODS
     from medssl.networks import build_encoder
     from medssl.training import checkpoint
-    from medssl.training.optim import adamw
     from medssl.training.pretrain import PretrainTask
 
     kind = METHODS[config["method"]]
@@ -135,7 +134,7 @@ def _method(pretrained: PretrainResult, config: dict[str, Any]) -> Method:
     encoder = build_encoder(config["encoder"], config["dims"], 1, **config["encoder_options"])
     task = PretrainTask(kind(options, encoder, config["patch_size"]))
     folder = pretrained.bundle.parent / "checkpoints"
-    checkpoint.load_newest(folder, task, adamw(task, 1.0, 0.0, (0.9, 0.99)))
+    checkpoint.load_newest(folder, task)
     return task.method.eval()
 
 

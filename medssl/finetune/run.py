@@ -35,6 +35,7 @@ from medssl.finetune.validate import (
 )
 from medssl.store import Store
 from medssl.training.data import CropSource
+from medssl.training.devices import is_leader, leave_to_leader
 from medssl.training.figures import curve_figure
 from medssl.training.loop import History, Task, fit
 
@@ -101,7 +102,7 @@ def finetune(
             TRANSFER_TOO_LITTLE, SUBJECT_LEAK and what the loop raises.
     """
     store = Store.open(store_path)
-    if out.exists():
+    if out.exists() and is_leader():
         raise MedsslError(
             "OUT_EXISTS", "The output folder already exists", where=out.name, fix="Give another."
         )
@@ -116,16 +117,19 @@ def finetune(
     torch.manual_seed(config.seed + _INITIAL_STREAM)
     model = build(built)
     report = _transfer(model, bundle, config)
-    out.mkdir(parents=True)
+    if is_leader():
+        out.mkdir(parents=True)
     name = f"{kind}-{'pretrained' if bundle else 'scratch'}-{len(problem.volumes.train_subjects)}"
-    with tracking.run("medssl-finetune", name, tracking_folder or out.parent) as run:
+    folder = tracking_folder or out.parent
+    with tracking.run("medssl-finetune", name, folder, silent=not is_leader()) as run:
         run.log_config(config.model_dump(mode="json"))
         run.set_tags(_tags(kind, store, bundle, problem))
-        if report is not None:
+        if report is not None and is_leader():
             run.log_metrics(report.summary())
             (out / "transfer.json").write_text(json.dumps(asdict(report), indent=2))
             run.log_file(out / "transfer.json")
         history = _train(model, store, problem, (crops, contract), config, out, run)
+        leave_to_leader()
         metrics, cases = _test(model, store, problem, contract, config)
         run.log_metrics(metrics, config.steps)
         run.log_figure(curve_figure(history.rows, ["loss"], "fine-tuning loss"), "loss")

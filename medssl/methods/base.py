@@ -90,6 +90,9 @@ class Method(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} defines no step")
 
+    def after_update(self, progress: float) -> None:
+        """Called after each optimiser step, for teachers; ``progress`` ends at 1."""
+
     def preview(self, crops: Tensor, draw: Draw, spacing: Tensor) -> dict[str, Tensor]:
         """Named images (B, C, *patch) that show what the method sees and does."""
         raise TypeError(f"{type(self).__name__} defines no preview")

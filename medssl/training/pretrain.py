@@ -31,6 +31,7 @@ from medssl.store import Store
 from medssl.store.intensity import IntensityContract
 from medssl.store.named_splits import splits_of
 from medssl.training.data import Batch, CropSource, loader, normalised
+from medssl.training.devices import is_leader, leave_to_leader
 from medssl.training.figures import curve_figure, preview_figure
 from medssl.training.folder import open_folder, remember_run
 from medssl.training.loop import History, LoopConfig, Task, fit
@@ -95,6 +96,10 @@ class PretrainTask(Task):
             logs["embedding_std"] = unit.std(dim=0).mean() * math.sqrt(unit.shape[1])
         return step.loss, logs
 
+    def after_update(self, progress: float) -> None:
+        """See :class:`medssl.training.loop.Task`."""
+        self.method.after_update(progress)
+
 
 def pretrain(
     store_path: Path,
@@ -123,16 +128,24 @@ def pretrain(
     config, volume_ids = resolve(store, config, subjects)
     seen = sorted({store[v].subject_id for v in volume_ids})
     method, encoder = _method(store, config, volume_ids)
-    started = open_folder(out, config.model_dump(mode="json"), store.fingerprint(), seen, resume)
+    record = config.model_dump(mode="json")
+    started = ""
+    if is_leader():
+        started = open_folder(out, record, store.fingerprint(), seen, resume)
     task = PretrainTask(method)
     source = _source(store, config, volume_ids)
     previews: list[Path] = []
     name = f"{config.method}-{config.encoder}-{config.dims}d"
     with tracking.run(
-        "medssl-pretrain", name, tracking_folder or out.parent, resume_run=started
+        "medssl-pretrain",
+        name,
+        tracking_folder or out.parent,
+        resume_run=started,
+        silent=not is_leader(),
     ) as run:
-        remember_run(out, run.run_id)
-        run.log_config(config.model_dump(mode="json"))
+        if run.run_id:
+            remember_run(out, run.run_id)
+        run.log_config(record)
         run.set_tags({"data_fingerprint": store.fingerprint(), "subjects": str(len(seen))})
         sample = next(iter(loader(source, min(4, config.batch_size), 0, 1, 0)))
 
@@ -150,6 +163,7 @@ def pretrain(
             after_step=after_step,
             description=f"pretraining ({config.method})",
         )
+        leave_to_leader()
         run.log_figure(curve_figure(history.rows, ["loss"], "pretraining loss"), "loss")
         spec = _spec(store, config, encoder, seen, history, run.run_id)
         shutil.rmtree(out / "bundle", ignore_errors=True)

@@ -4,13 +4,14 @@ from torch import nn
 
 from medssl.errors import MedsslError
 from medssl.training.checkpoint import load_newest, save
-from medssl.training.optim import adamw
+from medssl.training.optim import make_optimiser
+from medssl.training.settings import LoopConfig
 
 
 def trained(seed=0, steps=3):
     torch.manual_seed(seed)
     module = nn.Linear(3, 2)
-    optimiser = adamw(module, 0.1, 0.1, (0.9, 0.99))
+    optimiser = make_optimiser(module, LoopConfig(lr=0.1, weight_decay=0.1))
     for _ in range(steps):
         _step(module, optimiser)
     return module, optimiser

@@ -1,0 +1,33 @@
+"""What the loop trains, and what follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+class Task(nn.Module):
+    """What the loop trains: called with a batch it returns the loss (scalar) and what to log."""
+
+    def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step on one batch (:class:`medssl.training.data.Batch`)."""
+        raise TypeError("a Task defines forward")
+
+    def after_update(self, progress: float) -> None:
+        """Called after each optimiser step; ``progress`` goes from 0 to 1 at the last step."""
+
+
+class Watcher(Protocol):
+    """Follows a run. Neither method may wait for the device, except on what ``on_row`` is given."""
+
+    def before_step(self, step: int, batch: Any) -> None:
+        """Before a batch is trained on, in step ``step`` (from 1); of a micro-step too."""
+
+    def on_row(self, step: int, row: dict[str, float]) -> None:
+        """The numbers of a step that is logged; may raise MedsslError to stop the run."""
+
+
+AfterStep = Callable[[int, Any], dict[str, float] | None]
+Batches = Callable[..., Iterable[Any]]
