@@ -17,14 +17,8 @@ import pydicom
 
 from medssl.errors import MedsslError
 from medssl.ingest.geometry import SlicePose
-from medssl.ingest.label_grid import Layer, Placement, place
-from medssl.ingest.label_objects import (
-    WHOLE,
-    LabelObject,
-    grid_shape,
-    lps_to_voxel,
-    plane_affine,
-)
+from medssl.ingest.label_grid import Layer, Placement, SliceGrid, place
+from medssl.ingest.label_objects import WHOLE, LabelObject
 from medssl.ingest.seg_pixels import FramePixels
 from medssl.ingest.structures import EVERY, NameRules, kept_name, personal_words
 from medssl.ingest.tags import items, numbers, parsed, text, value, whole
@@ -185,7 +179,7 @@ class SegReader:
             self.notes.append("a fraction of one half and more counts as the structure")
 
     def _placed(self, frames: list[pydicom.Dataset], volume: DicomVolume) -> list[Placement]:
-        to_voxel, grid = lps_to_voxel(volume), grid_shape(volume)
+        grid = SliceGrid.of(volume)
         shared = _shared(self._data)
         places = []
         for frame in frames:
@@ -200,7 +194,7 @@ class SegReader:
                 ),
                 shape=(self._rows, self._columns),
             )
-            places.append(place(to_voxel @ plane_affine(pose), pose.shape, grid))
+            places.append(place(grid.index(pose), pose.shape, grid.shape))
         return places
 
     def _segments_of(self, frame: pydicom.Dataset) -> list[int]:

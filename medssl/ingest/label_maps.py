@@ -14,9 +14,10 @@ import numpy.typing as npt
 from medssl.errors import MedsslError
 from medssl.ingest.dicom_seg import SegReader, seg_object
 from medssl.ingest.kinds import LABEL_CLASSES
-from medssl.ingest.label_grid import Layer
-from medssl.ingest.label_objects import LabelObject, grid_shape, match
+from medssl.ingest.label_grid import Layer, grid_shape
+from medssl.ingest.label_objects import LabelObject, match
 from medssl.ingest.rejection import Rejection
+from medssl.ingest.resample import resample_label
 from medssl.ingest.rtstruct import StructureReader, rtstruct_object
 from medssl.ingest.structures import EVERY, NameRules, number_structures
 from medssl.ingest.tags import parsed, text
@@ -39,8 +40,8 @@ class Drawn:
     """What became of the label objects of one volume.
 
     Attributes:
-        label: uint16, 0 is background: (1, x, y, z) on the volume's DICOM grid, or (1, row,
-            column) for a single slice; None where no object could be used.
+        label: uint16, 0 is background: (1, x, y, z) on the grid of the volume's affine, or (1,
+            row, column) for a single slice; None where no object could be used.
         structures: label value of what the volume was annotated for, by name; absent structures
             included.
         defects: codes that were accepted on request.
@@ -180,7 +181,8 @@ def draw_labels(
 
     An object that cannot be used is left out whole. Where structures overlap, every object that
     has one of them is, unless LABEL_OVERLAP is allowed: then the name that comes later in the
-    order of characters covers the earlier.
+    order of characters covers the earlier. They are drawn on the volume's slices; where these are
+    resampled, the label map is too, by nearest neighbour.
 
     Args:
         objects: those that :func:`medssl.ingest.label_objects.match` gave the volume.
@@ -192,9 +194,6 @@ def draw_labels(
     """
     if not objects:
         return Drawn(None)
-    if volume.original is not None:
-        text = "Its image is resampled, and labels are not carried to the new grid yet"
-        return Drawn(None, fates={str(o.path): ("LABEL_GRID_MISMATCH", text) for o in objects})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they can quote values
         return _draw(objects, volume, values, "LABEL_OVERLAP" in allow, rules)
@@ -225,6 +224,8 @@ def _draw(
     for found in usable:
         fates[str(found.path)] = ("", "; ".join(readers[str(found.path)].notes))
     label = canvas.label[..., 0].T if volume.affine is None else canvas.label
+    if volume.original is not None:
+        label = resample_label(label, volume.original)
     return Drawn(
         label=label[None],
         structures={name: values[name] for found in usable for name in found.structures},

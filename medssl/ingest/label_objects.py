@@ -11,17 +11,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from medssl.errors import MedsslError
-from medssl.ingest.geometry import LPS_TO_RAS, SlicePose
 from medssl.ingest.rejection import Rejection
 from medssl.ingest.volume import DicomVolume
-
-Array = npt.NDArray[Any]
 
 WHOLE = -1
 """In place of a frame: the image of one frame, or all frames."""
@@ -134,40 +127,3 @@ def _without_versions(objects: list[LabelObject]) -> tuple[list[LabelObject], li
         else:
             kept.append(found)
     return kept, rejections
-
-
-def grid_shape(volume: DicomVolume) -> tuple[int, int, int]:
-    """(columns, rows, slices) of a volume's DICOM grid."""
-    rows, columns = volume.headers[0].pose.shape
-    return columns, rows, len(volume.headers)
-
-
-def plane_affine(pose: SlicePose) -> Array:
-    """4x4 float64: (column, row, mm along the normal) of a plane to LPS mm (PS3.3 C.7.6.2.1.1).
-
-    Raises:
-        MedsslError: LABEL_GRID_MISMATCH where the plane has no place in space.
-    """
-    if len(pose.orientation) != 6 or len(pose.position) != 3:
-        raise MedsslError("LABEL_GRID_MISMATCH", "The image has no place in space")
-    row, column = np.asarray(pose.orientation, dtype=np.float64).reshape(2, 3)
-    between_rows, between_columns = pose.pixel_spacing
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1] = row * between_columns, column * between_rows
-    affine[:3, 2], affine[:3, 3] = np.cross(row, column), pose.position
-    return affine
-
-
-def lps_to_voxel(volume: DicomVolume) -> Array:
-    """4x4 float64: LPS mm to (column, row, slice) of the volume's DICOM grid. A single slice is
-    taken for 1 mm thick, or as thick as it states.
-
-    Raises:
-        MedsslError: LABEL_GRID_MISMATCH where the image has no place in space (a radiograph).
-    """
-    if volume.affine is not None:
-        return np.asarray(np.linalg.inv(LPS_TO_RAS @ volume.affine))
-    affine = plane_affine(volume.headers[0].pose)
-    thickness = volume.headers[0].thickness or 0.0
-    affine[:3, 2] *= thickness if 0 < thickness < np.inf else 1.0
-    return np.asarray(np.linalg.inv(affine))

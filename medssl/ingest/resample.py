@@ -1,4 +1,4 @@
-"""Sheared or unevenly spaced slices onto one orthogonal grid, by linear interpolation.
+"""Sheared or unevenly spaced slices onto one orthogonal grid: images linearly, labels not.
 
 A tilted gantry shears the stack: each slice lies a little further sideways than the one below it.
 Every slice is moved to where it belongs within its own plane, so no value travels between slices.
@@ -112,6 +112,36 @@ def resample(read: Callable[[int], Array], grid: OriginalGrid) -> Array:
     if not moved.whole:
         return filled.astype(np.float32)
     return filled.astype(np.int32 if filled.dtype == np.float32 else np.int64)
+
+
+def resample_label(label: Array, grid: OriginalGrid) -> Array:
+    """Put a label map on the :func:`target_grid` of its slices, by nearest neighbour.
+
+    Each voxel has the value of the nearest voxel of the nearest slice, the slice moved within its
+    plane as :func:`resample` moves that of the image. Halfway, the lower column, row and slice
+    count: :func:`medssl.store.original.to_original` then leads back to the same voxels.
+
+    Args:
+        label: (column, row, slice).
+        grid: where the slices lie.
+
+    Returns:
+        (column, row, slice) in the dtype of ``label``; 0 further than half a pixel outside.
+    """
+    target = target_grid(grid)
+    out = np.zeros(target.shape, dtype=label.dtype)
+    between = (target.heights[1:] + target.heights[:-1]) / 2
+    nearest = np.searchsorted(between, np.arange(target.shape[2]) - _ON_SLICE)
+    for plane, index in zip(np.moveaxis(out, -1, 0), nearest.tolist(), strict=True):
+        source = label[..., index]
+        places = [
+            np.ceil(np.arange(size) - shift - 0.5 - _ON_SLICE).astype(np.int64)
+            for size, shift in zip(plane.shape, target.shifts[index], strict=True)
+        ]
+        inside = [(p >= 0) & (p < n) for p, n in zip(places, source.shape, strict=True)]
+        rows = np.ix_(*(p[kept] for p, kept in zip(places, inside, strict=True)))
+        plane[np.ix_(*inside)] = source[rows]
+    return out
 
 
 class _Moved:

@@ -20,8 +20,8 @@ from pydicom.tag import Tag
 
 from medssl.errors import MedsslError
 from medssl.ingest.contours import fill, fill_islands
-from medssl.ingest.label_grid import SLICE_TOLERANCE, Layer
-from medssl.ingest.label_objects import WHOLE, LabelObject, grid_shape, lps_to_voxel
+from medssl.ingest.label_grid import SLICE_TOLERANCE, Layer, SliceGrid
+from medssl.ingest.label_objects import WHOLE, LabelObject
 from medssl.ingest.structures import EVERY, NameRules, kept_name, personal_words
 from medssl.ingest.tags import items, number, numbers, parsed, text, value, whole
 from medssl.ingest.volume import DicomVolume
@@ -158,7 +158,7 @@ class StructureReader:
 
     def __init__(self, path: Path, volume: DicomVolume, rules: NameRules = EVERY) -> None:
         data = parsed(path)
-        self._to_voxel, self._grid = lps_to_voxel(volume), grid_shape(volume)
+        self._grid = SliceGrid.of(volume)
         own: dict[str, set[int]] = defaultdict(set)
         for place, header in enumerate(volume.headers):
             own[header.sop_uid].add(place)
@@ -185,11 +185,11 @@ class StructureReader:
 
     def _in_slice(self, points: Array) -> tuple[int, Array]:
         """The slice that a contour lies in, and its corners in (column, row)."""
-        place = points @ self._to_voxel[:3, :3].T + self._to_voxel[:3, 3]
+        place = self._grid.voxels(points)
         index = int(np.rint(np.median(place[:, 2])))
         if (np.abs(place[:, 2] - index) > SLICE_TOLERANCE).any():
             raise MedsslError("LABEL_GRID_MISMATCH", "A contour does not lie in one slice")
-        columns, rows, slices = self._grid
+        columns, rows, slices = self._grid.shape
         low, high = place[:, :2].min(axis=0), place[:, :2].max(axis=0)
         outside = (high < -0.5).any() or (low > [columns - 0.5, rows - 0.5]).any()
         if outside or not 0 <= index < slices:
@@ -202,7 +202,7 @@ class StructureReader:
         Raises:
             MedsslError: LABEL_INVALID where contours of one region cross or repeat.
         """
-        columns, rows, _ = self._grid
+        columns, rows, _ = self._grid.shape
         for kind, slices in self._of[name]:
             combine = fill if kind == _XOR else fill_islands
             for index, contours in sorted(slices.items()):

@@ -11,7 +11,10 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-_EDGE = 0.5 + 1e-6  # a voxel reaches half its size beyond its centre
+_EDGE = 0.5 + 1e-5  # a voxel reaches half its size beyond its centre
+# Halfway, the voxel towards the end of columns, rows and slices is the nearest. Slices less: a step
+# between sheared ones moves along the columns and rows too.
+_NUDGE, _NUDGE_OF_SLICES = 1e-6, 1e-9
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,13 @@ def to_original(
 
     columns, rows, _ = grid.shape
     moved = np.linalg.inv(np.asarray(affine, dtype=np.float64)) @ grid.matrix
-    corner = np.indices((columns, rows), dtype=np.float64)
+    nudge, lift = (_NUDGE, _NUDGE_OF_SLICES) if order == 0 else (0.0, 0.0)
+    corner = np.indices((columns, rows), dtype=np.float64) + nudge
     plane = np.einsum("ij,jcr->icr", moved[:3, :2], corner)
     limits = np.array(array.shape[1:], dtype=np.float64)[:, None, None]
     kind = array.dtype if order == 0 else np.dtype(np.float32)
     out = np.empty((array.shape[0], *grid.shape), dtype=kind)
-    for index, step in enumerate(grid.steps):
+    for index, step in enumerate(grid.steps + lift):
         place = plane + (moved[:3, 2] * step + moved[:3, 3])[:, None, None]
         inside = ((place >= -_EDGE) & (place <= limits - 1 + _EDGE)).all(axis=0)
         place = np.clip(place, 0, limits - 1)

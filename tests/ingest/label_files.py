@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,13 @@ class Series:
     Attributes:
         slices: its data sets in the order of the positions, along the normal.
         affine: 4x4, (column, row, slice) to LPS mm.
+        heights: of the slices, where they are not at 0, 1, ... of the affine.
     """
 
     folder: Path
     slices: list[Dataset]
     affine: np.ndarray
+    heights: Sequence[float] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,6 +50,9 @@ class Series:
 
     def points(self, voxels: np.ndarray) -> np.ndarray:
         """(n, 3) voxel coordinates -> LPS mm."""
+        if len(self.heights):
+            places = np.interp(voxels[:, 2], np.arange(len(self.heights)), self.heights)
+            voxels = np.column_stack([voxels[:, :2], places])
         return voxels @ self.affine[:3, :3].T + self.affine[:3, 3]
 
 
@@ -60,18 +65,31 @@ def write_series(
     origin: Sequence[float] = (-12.5, 31.0, 7.25),
     patient: str = "P1",
     seed: int = 0,
+    shear: tuple[float, float] = (0.0, 0.0),
+    heights: Sequence[float] = (),
+    values: Callable[[np.ndarray], np.ndarray] | None = None,
     **tags: Any,
 ) -> Series:
-    """An MR series of noise; ``spacing`` is between columns, rows and slices."""
+    """An MR series of noise; ``spacing`` is between columns, rows and slices.
+
+    Args:
+        shear: how many columns and rows each slice is further than the one below.
+        heights: where the slices lie, in ``spacing``; 0, 1, ... by default.
+        values: of (..., 3) LPS mm, in place of noise.
+    """
     folder.mkdir(parents=True)
     row, column = np.asarray(orientation, dtype=float).reshape(2, 3)
     affine = np.eye(4)
     affine[:3, :3] = np.stack([row, column, np.cross(row, column)], axis=1) * spacing
+    affine[:3, 2] += affine[:3, :2] @ shear
     affine[:3, 3] = origin
+    series = Series(folder, [], affine, heights)
+    places = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, 3)
     voxels = np.random.default_rng(seed).integers(0, 900, shape).astype(np.uint16)
+    if values is not None:
+        voxels = values(series.points(places)).reshape(shape).astype(np.uint16)
     uids = {name: generate_uid() for name in ("Series", "Study")}
     frame = generate_uid()
-    slices = []
     for index in range(shape[2]):
         data = Dataset()
         data.SOPClassUID, data.SOPInstanceUID = MRImageStorage, generate_uid()
@@ -89,14 +107,14 @@ def write_series(
         data.PixelSpacing = [spacing[1], spacing[0]]
         data.SliceThickness = spacing[2]
         data.ImageOrientationPatient = [f"{v:.12f}"[:16] for v in orientation]
-        place = affine[:3, 3] + index * affine[:3, 2]
+        (place,) = series.points(np.array([[0.0, 0.0, index]]))
         data.ImagePositionPatient = [f"{v:.10f}"[:16] for v in place]
         data.PixelData = np.ascontiguousarray(voxels[:, :, index].T).tobytes()
         for name, value in tags.items():
             setattr(data, name, value)
         save(data, folder / f"im{(index * 7) % 997:03d}")
-        slices.append(data)
-    return Series(folder, slices, affine)
+        series.slices.append(data)
+    return series
 
 
 def save(data: Dataset, path: Path) -> Path:

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medssl.errors import MedsslError
 from medssl.ingest.geometry import SlicePose
 from medssl.ingest.headers import SliceHeader
-from medssl.ingest.label_grid import place
-from medssl.ingest.label_objects import WHOLE, LabelObject, grid_shape, lps_to_voxel, match
+from medssl.ingest.label_objects import WHOLE, LabelObject, match
 from medssl.ingest.volume import DicomVolume
 
 
@@ -107,64 +105,3 @@ def test_two_versions_of_a_structure_refuse_both_files():
         ([one.path], "DUPLICATE_CONFLICT"),
         ([two.path], "DUPLICATE_CONFLICT"),
     ]
-
-
-def test_millimetres_to_voxels():
-    slices = DicomVolume([header("A", "a1", z=1.0)], None)
-    assert grid_shape(slices) == (7, 4, 1)
-    turn = lps_to_voxel(slices)
-    np.testing.assert_allclose(turn @ [5 + 2 * 3, 6 + 3 * 2, 1.0, 1], [3, 2, 0, 1], atol=1e-12)
-    np.testing.assert_allclose(turn @ [5, 6, 1.0 + 2.0, 1], [0, 0, 1, 1], atol=1e-12)
-
-
-@pytest.mark.parametrize("across", [0, 1, 2])
-@pytest.mark.parametrize("flipped", [(False, False), (True, False), (False, True), (True, True)])
-@pytest.mark.parametrize("swapped", [False, True])
-def test_any_way_to_count_the_voxels_of_a_plane(across, flipped, swapped):
-    """Against each pixel's voxel by its own product with the matrix."""
-    grid = (5, 6, 7)
-    axes = [axis for axis in range(3) if axis != across]
-    axes = axes[::-1] if swapped else axes
-    index = np.zeros((4, 4))
-    index[3, 3], index[across, 3] = 1, 3
-    for column, (axis, back) in enumerate(zip(axes, flipped, strict=True)):
-        index[axis, column] = -1 if back else 1
-        index[axis, 3] = grid[axis] - 1 if back else 0
-    size = (grid[axes[1]], grid[axes[0]])
-    mask = np.random.default_rng(0).random(size) < 0.4
-    want = np.zeros(grid, dtype=bool)
-    for row, column in np.argwhere(mask):
-        want[tuple((index @ [column, row, 0, 1])[:3].astype(int))] = True
-    layer = place(index, size, grid).layer(mask)
-    got = np.zeros(grid, dtype=bool)
-    got[layer.window] = layer.mask
-    np.testing.assert_array_equal(got, want)
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda m: m.__setitem__((0, 3), 0.2),  # between columns
-        lambda m: m.__setitem__((2, 3), 2.3),  # between slices
-        lambda m: m.__setitem__((2, 3), 7),
-        lambda m: m.__setitem__((2, 3), -1),
-        lambda m: m.__setitem__((0, 3), 1),  # one further: another part of space
-        lambda m: m.__setitem__((0, 0), 1.02),  # small, and a tenth of a voxel at the far end
-        lambda m: m.__setitem__((1, 1), 0.5),
-        lambda m: m.__setitem__((0, 0), np.nan),
-        lambda m: m.__setitem__((slice(None), 1), m[:, 0]),
-    ],
-)
-def test_a_plane_between_the_voxels_or_elsewhere_is_refused(spoil):
-    index = np.eye(4)
-    index[2, 3] = 3
-    assert place(index, (6, 5), (5, 6, 7)).where == (None, None, 3)
-    spoil(index)
-    with pytest.raises(MedsslError, match="LABEL_GRID_MISMATCH"):
-        place(index, (6, 5), (5, 6, 7))
-
-
-def test_slices_may_be_a_little_off_the_even_grid():
-    index = np.eye(4)
-    index[2, 3] = 3.05  # what geometry.stack accepts of a series
-    assert place(index, (6, 5), (5, 6, 7)).where == (None, None, 3)
