@@ -103,6 +103,7 @@ class Job:
         deface: whether to remove faces.
         drawing: its label objects, if it has any.
         label: the label map of an image; its files are the last of ``files``.
+        labelled: label values that the tables say it was annotated for.
     """
 
     kind: Kind
@@ -115,3 +116,4 @@ class Job:
     deface: bool = False
     drawing: Drawing | None = None
     label: ImageFile | None = None
+    labelled: tuple[int, ...] = ()

@@ -218,6 +218,8 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
         source=_SOURCES.get(job.kind, job.kind.value),
         part=part,
         content=content,
+        # What is there was looked for, whatever a table forgets.
+        labelled=sorted({*job.labelled, *entry["written"]["label_values"]} if job.labelled else ()),
         face=entry["face"],
         deface=entry["deface"],
     )
@@ -226,7 +228,8 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
 def _meaning(record: VolumeRecord, written: Written) -> Meaning:
     """What two files with the same voxels must agree on to be duplicates."""
     labels = tuple(sorted((n, v) for n, v in record.labels.items() if v is not None))
-    return record.subject_id, record.split, labels, written.columns["label_sha256"]
+    label_map = written.columns["label_sha256"], tuple(record.labelled)
+    return record.subject_id, record.split, labels, label_map
 
 
 def _meaning_of_row(row: Mapping[str, Any]) -> Meaning:
@@ -235,7 +238,8 @@ def _meaning_of_row(row: Mapping[str, Any]) -> Meaning:
         for name, value in row.items()
         if name.startswith(LABEL_PREFIX) and value is not None
     }
-    return row["subject_id"], row["split"], tuple(sorted(labels.items())), row["label_sha256"]
+    label_map = row["label_sha256"], tuple(row["labelled"])
+    return row["subject_id"], row["split"], tuple(sorted(labels.items())), label_map
 
 
 def _only_rejection(error: MedsslError) -> None:

@@ -208,6 +208,7 @@ def _images(found: Sequence[Found], context: Context) -> tuple[list[Job], list[R
                 allow=tuple(sorted(context.options.allow)),
                 deface=context.options.deface,
                 label=label,
+                labelled=() if label is None else _labelled(relative, row, context.tables),
             )
         )
     return jobs, rejections
@@ -226,6 +227,14 @@ def _pairs(files: Collection[str], tables: Tables) -> dict[str, str]:
         if label is not None and label in files:
             pairs[relative] = label
     return pairs
+
+
+def _labelled(relative: str, row: Row, tables: Tables) -> tuple[int, ...]:
+    """What a label map was annotated for: as its row says, else every value that its data set
+    names."""
+    dataset = tables.of(relative)
+    named = () if dataset is None else tuple(sorted(dataset.label_names))
+    return named if row.labelled is None else row.labelled
 
 
 def _row_of_image(relative: str, context: Context, kind: Kind) -> Row:

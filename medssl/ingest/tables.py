@@ -25,7 +25,7 @@ from medssl.ingest.scan import Found, Kind
 from medssl.store.records import LabelValue
 
 TABLE_NAMES = ("subjects.csv", "labels.csv", "dataset.json")
-RESERVED = ("file", "subject", "modality", "split")
+RESERVED = ("file", "subject", "modality", "split", "labelled")
 SPLITS = {
     "": "",
     "train": "train",
@@ -46,7 +46,8 @@ class Row:
     """What the tables say of one image; ``label_map`` is a relative path.
 
     ``study`` tells the visits of a subject apart; ``channels`` is how many kinds of image a 4D
-    file holds, 0 where no table says.
+    file holds, 0 where no table says; ``labelled`` are the label values that its label map was
+    annotated for, empty where its table leaves that open, None where no table has the column.
     """
 
     subject: str | None = None
@@ -56,6 +57,7 @@ class Row:
     labels: dict[str, LabelValue] = field(default_factory=dict)
     label_map: str | None = None
     channels: int = 0
+    labelled: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -184,6 +186,7 @@ def _read_csv(text: str, dataset: DataSet, present: set[str]) -> None:
             modality=_modality(columns["modality"][number]) if "modality" in columns else "",
             split=_split(columns["split"][number]) if "split" in columns else "",
             labels={name: values[number] for name, values in labels.items()},
+            labelled=_values(columns["labelled"][number]) if "labelled" in columns else None,
         )
         if relative in rows:
             raise _invalid("A file is named in two rows")
@@ -215,6 +218,7 @@ def _merge(dataset: DataSet, rows: dict[str, Row], present: set[str]) -> None:
                 labels={**known.labels, **row.labels},
                 label_map=row.label_map or known.label_map,
                 channels=row.channels or known.channels,
+                labelled=known.labelled if row.labelled is None else row.labelled,
             )
         dataset.rows[relative] = row
 
@@ -239,6 +243,12 @@ def _split(text: str) -> str:
     if text not in SPLITS:
         raise _invalid("A split is none of train, validation, test")
     return SPLITS[text]
+
+
+def _values(text: str) -> tuple[int, ...]:
+    if not all(word.isascii() and word.isdigit() and int(word) for word in text.split()):
+        raise _invalid("`labelled` holds other than label values with blanks between them")
+    return tuple(sorted({int(word) for word in text.split()}))
 
 
 def identifying(column: str) -> bool:

@@ -142,13 +142,16 @@ def _save(path: Path, array: Array, affine: Array, placed: bool) -> None:
 
 def _write_tables(work: Path, store: Store, volumes: Sequence[Volume], files: list[str]) -> None:
     labels = store.label_columns()
-    header = ["file", "subject", "modality", "split", *labels]
+    # Without the column, the names in labels.csv would say that every volume was annotated for all.
+    stated = [] if all(len(v.row["labelled"]) == 0 for v in volumes) else ["labelled"]
+    header = ["file", "subject", "modality", "split", *stated, *labels]
     table = [
         [
             file,
             volume.subject_id,
             volume.modality,
             volume.row["split"],
+            *(" ".join(map(str, volume.row[name])) for name in stated),
             *(_cell(volume.row[LABEL_PREFIX + name]) for name in labels),
         ]
         for file, volume in zip(files, volumes, strict=True)

@@ -49,7 +49,7 @@ class VolumeRecord:
     are the codes that were accepted on request; ``source`` is the kind of file it came from;
     ``part`` tells it from the other volumes of its series ("temporal_position=3/151"); ``content``
     is the same for the same voxels at the same place; ``labelled`` are the label values that it was
-    annotated for, where that is stated. A volume that was resampled says why in
+    annotated for, empty where that is not stated. A volume that was resampled says why in
     ``resampled`` ("tilt 12.50 degrees"); ``source_affine``, ``source_shape`` and
     ``source_positions`` are those of its :class:`medssl.store.original.OriginalGrid`. They are
     empty where it was not. ``study_date`` is an ISO date, moved by days of its subject's own;
