@@ -61,6 +61,9 @@ CODES: dict[str, Code] = {
         _USAGE, "Too few of the bundle's encoder weights fit the model to be fine-tuned."
     ),
     "CONTRACT_MISMATCH": Code(_USAGE, "The input does not fit the bundle's input contract."),
+    "LABEL_UNSTATED": Code(
+        _USAGE, "Some label maps state what they were annotated for, and others do not."
+    ),
     "RESUME_MISMATCH": Code(_USAGE, "The run to resume was made with another configuration."),
     "DEVICE_MISSING": Code(_USAGE, "The device asked for is not on this machine."),
     "RESOURCE_MISSING": Code(_USAGE, "A file that comes with medssl was not found."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,7 @@ def voxel_features(
     *,
     per_class: int = 24,
     seed: int = 0,
+    partial: Collection[str] = (),
     device: str | torch.device = "auto",
 ) -> VoxelFeatures:
     """Feature maps of all levels, interpolated at sampled voxels and concatenated.
@@ -115,6 +116,8 @@ def voxel_features(
         classes: label values, background (0) among them.
         per_class: voxels of each class in a volume.
         seed: of the draw.
+        partial: volumes that were not annotated for every class. Their background is not certain,
+            and no voxel of it is drawn.
 
     Other arguments and errors as :func:`pooled_features`; every volume has a label map.
     """
@@ -124,7 +127,8 @@ def voxel_features(
     volumes = [store[volume_id] for volume_id in volume_ids]
     with torch.inference_mode():
         for volume in track(volumes, "features"):
-            points, found = sample_voxels(volume, contract, classes, per_class, seed)
+            drawn = [None if c == 0 and volume.volume_id in partial else c for c in classes]
+            points, found = sample_voxels(volume, contract, drawn, per_class, seed)
             at_points, mean = _at_points(encoder, volume, contract, points, place)
             values.append(at_points)
             deepest.append(mean)
@@ -141,9 +145,14 @@ def voxel_features(
 
 
 def sample_voxels(
-    volume: Volume, contract: InputContract, classes: Sequence[int], per_class: int, seed: int
+    volume: Volume,
+    contract: InputContract,
+    classes: Sequence[int | None],
+    per_class: int,
+    seed: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Voxels (n, dims) on the grid the network sees, before padding, and their classes (n,)."""
+    """Voxels (n, dims) on the grid the network sees, before padding, and the places of their
+    classes in ``classes`` (n,); none where that has None."""
     label: Any = volume.label()
     if contract.spacing is not None:
         label = resample(label, _network_size(volume, contract), order=0)
@@ -151,6 +160,8 @@ def sample_voxels(
     generator = np.random.default_rng((seed, int.from_bytes(digest[:8], "big")))
     points, found = [], []
     for position, value in enumerate(classes):
+        if value is None:
+            continue
         places = np.flatnonzero(np.asarray(label[0]) == value)
         drawn = generator.permutation(len(places))[:per_class]
         points.append(np.stack(np.unravel_index(places[drawn], label.shape[1:]), axis=1))

@@ -25,7 +25,7 @@ from medssl.evaluate.inference import check_shape
 from medssl.evaluate.probing import Rows, difference_table, probe_table
 from medssl.evaluate.rank import rank_me
 from medssl.evaluate.report import plain, probe_figure, write_report
-from medssl.evaluate.targets import class_targets, segmentation_volumes
+from medssl.evaluate.targets import class_targets, partly_annotated, segmentation_volumes
 from medssl.networks import Encoder
 from medssl.store import Store
 from medssl.store.named_splits import splits_of
@@ -112,8 +112,8 @@ def evaluate(
         tracking_folder: where ``mlflow.db`` goes, by default beside the bundle.
 
     Raises:
-        MedsslError: OUT_EXISTS, LABEL_MISSING, LABELS_TOO_FEW, CONTRACT_MISMATCH, CONFIG_INVALID,
-            SUBJECT_LEAK and those of opening a bundle or store.
+        MedsslError: OUT_EXISTS, LABEL_MISSING, LABEL_UNSTATED, LABELS_TOO_FEW, CONTRACT_MISMATCH,
+            CONFIG_INVALID, SUBJECT_LEAK and those of opening a bundle or store.
     """
     bundle, store = Bundle.load(bundle_path), Store.open(store_path)
     _check(out, fractions, seeds)
@@ -221,8 +221,10 @@ def _features(
         pooled = [f.values for f in found]
     else:
         label_values = [0, *store.info.label_names]
+        partial = partly_annotated(store, ids)
         at_voxels = [
-            voxel_features(e, store, ids, contract, label_values, device=device) for e in encoders
+            voxel_features(e, store, ids, contract, label_values, partial=partial, device=device)
+            for e in encoders
         ]
         subjects, labels = at_voxels[0].subject_ids, at_voxels[0].labels
         values = [f.values.numpy() for f in at_voxels]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from medssl.errors import MedsslError
 from medssl.store import Store
 from medssl.store.records import LABEL_PREFIX
@@ -20,6 +22,42 @@ def segmentation_volumes(store: Store) -> list[str]:
             "LABEL_MISSING", "The store has no label maps", fix="Ingest images with labels."
         )
     return found
+
+
+def annotated_values(store: Store, volume_ids: Sequence[str]) -> dict[str, frozenset[int]]:
+    """The label values that each volume was annotated for, of those that the store names.
+
+    Where no volume states it, all of them: each label map then counts as complete.
+
+    Args:
+        store: the store.
+        volume_ids: volumes with a label map.
+
+    Raises:
+        MedsslError: LABEL_UNSTATED where some volumes state it and others do not.
+    """
+    every = frozenset(store.info.label_names)
+    stated = {v: frozenset(int(n) for n in store[v].row["labelled"]) for v in volume_ids}
+    silent = [v for v, values in stated.items() if not values]
+    if silent and len(silent) < len(stated):
+        raise MedsslError(
+            "LABEL_UNSTATED",
+            f"{len(silent)} of {len(stated)} label maps do not state what they were annotated for",
+            where=silent[0],
+            fix="Name the label values of their data set in a labels.csv, or use stores apart.",
+        )
+    return dict.fromkeys(stated, every) if silent else {v: n & every for v, n in stated.items()}
+
+
+def partly_annotated(store: Store, volume_ids: Sequence[str]) -> set[str]:
+    """The volumes that were not annotated for every structure of the store: what their label map
+    leaves unmarked may be one of the others.
+
+    Raises:
+        MedsslError: LABEL_UNSTATED.
+    """
+    found = annotated_values(store, volume_ids)
+    return {v for v, values in found.items() if len(values) < len(store.info.label_names)}
 
 
 def class_targets(store: Store, label: str | None) -> tuple[str, list[str], dict[str, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medssl.bundle import Bundle
@@ -95,6 +95,37 @@ def _choose_by_class(class_of: Mapping[str, int], count: int, seed: int) -> list
         behind = min(open_groups, key=lambda c: ((taken[c] + 0.5) / len(groups[c]), c))
         taken[behind] += 1
     return [subject for c in sorted(ranked) for subject in ranked[c][: taken[c]]]
+
+
+def known_classes(
+    annotated: Mapping[str, frozenset[int]], volume_ids: Sequence[str], names: Mapping[int, str]
+) -> tuple[list[list[bool]], dict[str, int]]:
+    """Which classes the training volumes were annotated for.
+
+    Args:
+        annotated: label values by volume.
+        volume_ids: of the training volumes.
+        names: of all label values.
+
+    Returns:
+        the different answers, each a bool for every class from 0 to the last value, and which of
+        them is a volume's.
+
+    Raises:
+        MedsslError: LABELS_TOO_FEW where a structure was looked for in none.
+    """
+    sets = sorted({annotated[v] for v in volume_ids}, key=sorted)
+    never = sorted(set(names) - frozenset().union(*sets))
+    if never:
+        raise MedsslError(
+            "LABELS_TOO_FEW",
+            f"No training volume was annotated for {len(never)} of {len(names)} structures",
+            where=names[never[0]],
+            fix="Use more labelled subjects, or ingest the structures you need with --structure.",
+        )
+    classes = range(max(names) + 1)
+    known = [[c == 0 or c not in names or c in one for c in classes] for one in sets]
+    return known, {v: sets.index(annotated[v]) for v in volume_ids}
 
 
 def guard_leak(bundle: Bundle | None, store: Store, test: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,14 @@ from medssl.bundle import (
     seen_record,
 )
 from medssl.errors import MedsslError
-from medssl.evaluate.targets import class_targets, segmentation_volumes
+from medssl.evaluate.targets import annotated_values, class_targets, segmentation_volumes
 from medssl.finetune.config import FinetuneConfig, Kind, architecture
-from medssl.finetune.labels import LabelledVolumes, guard_leak, labelled_volumes
+from medssl.finetune.labels import (
+    LabelledVolumes,
+    guard_leak,
+    known_classes,
+    labelled_volumes,
+)
 from medssl.finetune.tasks import ClassificationTask, SegmentationTask, balanced_weights
 from medssl.finetune.transfer import TransferReport, transfer
 from medssl.finetune.validate import (
@@ -59,13 +64,19 @@ class FinetuneResult:
 
 @dataclass(frozen=True)
 class _Problem:
-    """What is learned: the volumes by role, and the classes."""
+    """What is learned: the volumes by role, and the classes.
+
+    ``targets``: the class of each volume, or which row of ``known`` is a training volume's;
+    ``annotated``: the label values that each volume was annotated for.
+    """
 
     kind: Kind
     volumes: LabelledVolumes
     label_names: dict[int, str]
     classes: list[str]
     targets: dict[str, int]
+    annotated: dict[str, frozenset[int]] = field(default_factory=dict)
+    known: list[list[bool]] = field(default_factory=list)
 
     @property
     def outputs(self) -> int:
@@ -98,7 +109,7 @@ def finetune(
         tracking_folder: where ``mlflow.db`` goes, by default beside ``out``.
 
     Raises:
-        MedsslError: OUT_EXISTS, LABEL_MISSING, LABELS_TOO_FEW, CONTRACT_MISMATCH,
+        MedsslError: OUT_EXISTS, LABEL_MISSING, LABEL_UNSTATED, LABELS_TOO_FEW, CONTRACT_MISMATCH,
             TRANSFER_TOO_LITTLE, SUBJECT_LEAK and what the loop raises.
     """
     store = Store.open(store_path)
@@ -154,8 +165,10 @@ def _problem(
 ) -> _Problem:
     if kind == "segmentation":
         ids = segmentation_volumes(store)
+        annotated, names = annotated_values(store, ids), store.info.label_names
         volumes = labelled_volumes(store, ids, labels, config, split)
-        return _Problem(kind, volumes, store.info.label_names, [], {})
+        known, sets = known_classes(annotated, volumes.train, names)
+        return _Problem(kind, volumes, names, [], sets, annotated, known)
     _, classes, targets = class_targets(store, label)
     volumes = labelled_volumes(store, list(targets), labels, config, split, targets)
     return _Problem(kind, volumes, {}, classes, targets)
@@ -199,7 +212,9 @@ def _train(
     )
     task: Task
     if problem.kind == "segmentation":
-        task = SegmentationTask(model, config.augment, config.skip_absent)
+        known = torch.tensor(problem.known)
+        asked = None if known.all() else known
+        task = SegmentationTask(model, config.augment, config.skip_absent, asked)
     else:
         counts = [0] * problem.outputs
         for volume_id in volumes.train:
@@ -225,7 +240,9 @@ def _measure(
     prefix: str,
 ) -> tuple[dict[str, float], pd.DataFrame]:
     if problem.kind == "segmentation":
-        table = validate_segmentation(model, store, volume_ids, contract, config.nsd_tolerance_mm)
+        table = validate_segmentation(
+            model, store, volume_ids, contract, problem.annotated, config.nsd_tolerance_mm
+        )
         return summarise_segmentation(table, prefix), table
     table, metrics = validate_classification(model, store, volume_ids, contract, problem.targets)
     return {f"{prefix}_{name}": value for name, value in metrics.items()}, table

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medssl.losses.dice import DiceCE
+from medssl.losses import DiceCE, marginal_logits
 from medssl.methods.base import ViewConfig
 from medssl.training.data import Batch, normalised
 from medssl.training.loop import Task
@@ -16,10 +16,25 @@ AUGMENT_STREAM = 2
 
 
 class SegmentationTask(Task):
-    """Dice and cross entropy on augmented crops with their label maps."""
+    """Dice and cross entropy on augmented crops with their label maps.
 
-    def __init__(self, model: nn.Module, augment: ViewConfig, skip_absent: bool = False) -> None:
+    Args:
+        model: the segmenter.
+        augment: of the crops.
+        skip_absent: see :class:`medssl.losses.DiceCE`.
+        known: bool (sets, classes): which classes a sample was annotated for, by its ``target``;
+            None where all were for every class. See :func:`medssl.losses.marginal_logits`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        augment: ViewConfig,
+        skip_absent: bool = False,
+        known: Tensor | None = None,
+    ) -> None:
         super().__init__()
+        self.register_buffer("known", known, persistent=False)
         self.model, self._settings = model, augment.settings()
         self._loss = DiceCE(skip_absent=skip_absent)
 
@@ -29,7 +44,10 @@ class SegmentationTask(Task):
         image, label = normalised(batch), batch["label"]
         size = image.shape[2:]
         view = make_view(image, draw, self._settings, size, batch["spacing"], label)
-        loss: Tensor = self._loss(self.model(view.image), view.label)
+        logits, known = self.model(view.image), self.known
+        if isinstance(known, Tensor):
+            logits = marginal_logits(logits, known[batch["target"]])
+        loss: Tensor = self._loss(logits, view.label)
         return loss, {}
 
 

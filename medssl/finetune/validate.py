@@ -22,9 +22,11 @@ def validate_segmentation(
     store: Store,
     volume_ids: Sequence[str],
     contract: InputContract,
+    annotated: Mapping[str, frozenset[int]],
     tolerance_mm: float,
 ) -> pd.DataFrame:
-    """One row per volume and class: volume_id, subject_id, label, dice, nsd, hd95_mm."""
+    """One row per volume and class that it was annotated for: volume_id, subject_id, label, dice,
+    nsd, hd95_mm. Of other classes nothing is known there."""
     device = next(model.parameters()).device
     rows = []
     for volume_id in volume_ids:
@@ -34,7 +36,7 @@ def validate_segmentation(
         found = segment_volume(
             model, volume.array(), volume.spacing, volume.row, contract, device, window_batch=2
         )
-        classes = list(store.info.label_names)
+        classes = sorted(annotated[volume_id])
         metrics = segmentation_metrics(
             found, np.asarray(truth[0]), volume.spacing, classes, tolerance_mm
         )
