@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.errors import MedsslError
+from medssl.ingest.completeness import COLUMNS, Extent
 from medssl.ingest.headers import Refused, SliceHeader
 from medssl.ingest.pseudonym import Pseudonymizer
 from medssl.ingest.scan import Listed
@@ -109,6 +110,21 @@ class Earlier:
             and self.known[item.relative].outcome == Outcome.REJECTED.value
             and self.known[item.relative].series in series
         ]
+
+    def extents(
+        self, slices: Mapping[Path, list[SliceHeader] | Refused], names: Pseudonymizer
+    ) -> list[Extent]:
+        """Where the store's volumes lie that are of the same studies as new files.
+
+        Args:
+            slices: of the new files.
+            names: the pseudonymizer.
+        """
+        found = (one[0].study_uid for one in slices.values() if not isinstance(one, Refused))
+        studies = {names.study(uid) for uid in {*found} - {""}}
+        rows = self.store.rows(COLUMNS) if studies else ()
+        some = (Extent.of_row(row) for row in rows if row["study_id"] in studies)
+        return [extent for extent in some if extent is not None]
 
     def _is_known(self, item: Listed) -> bool:
         known = self.known.get(item.relative)

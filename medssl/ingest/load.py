@@ -9,6 +9,7 @@ from typing import Any
 
 from medssl.errors import Exit, MedsslError
 from medssl.ingest.account import Account
+from medssl.ingest.completeness import Extent
 from medssl.ingest.facts import retained, with_patient
 from medssl.ingest.jobs import Job
 from medssl.ingest.journal import Answer
@@ -54,6 +55,7 @@ class Loader:
         self.label_values: set[int] = set()
         self.structures: dict[int, str] = {}
         self.again: list[Job] = []
+        self.extents: list[Extent] = []
         self.incomplete = False
         self.added = 0
         for row in before:
@@ -128,6 +130,9 @@ class Loader:
             raise MedsslError("DUPLICATE_CONFLICT", text)
         self.writer.take(record, written, self._folder)
         self.added += 1
+        if self._context.before and job.kind is Kind.DICOM:
+            extent = Extent.of(job.volumes[number], self._context.names)
+            self.extents += [] if extent is None else [extent]
         self._ids.add(record.volume_id)
         self._seen[content] = (record.volume_id, meaning)
         self.subjects.add(record.subject_id)
@@ -195,6 +200,7 @@ def record_of(job: Job, number: int, entry: Mapping[str, Any], context: Context)
             content=entry["content"],
             **retained(volume.facts, volume.patient_id, names, context.options.site),
             labelled=sorted(entry["structures"].values()),
+            frame_id=names.frame(volume.headers[0].frame_uid),
             face=entry["face"],
             deface=entry["deface"],
             **volume.provenance,

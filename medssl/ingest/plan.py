@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from medssl.errors import MedsslError
+from medssl.ingest.completeness import Extent, beside_siblings
 from medssl.ingest.dicom import DicomVolume, group_slices, same_pixels
 from medssl.ingest.headers import Refused, SliceHeader
 from medssl.ingest.images import SPLIT_FOLDERS
@@ -34,6 +35,7 @@ class Context:
         data: relative path of a header to that of the file with its voxels.
         label_names: label values that tables or the user named.
         rules: what the user said of the names of structures.
+        before: volumes of the store that is added to, of the same studies.
     """
 
     names: Pseudonymizer
@@ -42,6 +44,7 @@ class Context:
     data: Mapping[str, str] = field(default_factory=dict)
     label_names: Mapping[int, str] = field(default_factory=dict)
     rules: NameRules = EVERY
+    before: Sequence[Extent] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ def _dicom(
         allow=context.options.allow,
         same=readers.same,
     )
+    volumes, short = beside_siblings(volumes, context.options.allow, context.before, context.names)
+    rejections += short
     # The header pass refuses label objects as images; only now are all volumes known.
     labels = [path for r in rejections if r.code == "LABEL_WITHOUT_IMAGE" for path in r.files]
     drawn, values, more = plan_labels(

@@ -54,6 +54,7 @@ READ: tuple[Attribute, ...] = (
     *_rows(Fate.PSEUDONYM, "PatientID", "subject_id"),
     *_rows(Fate.PSEUDONYM, "StudyInstanceUID", "study_id"),
     *_rows(Fate.PSEUDONYM, "SeriesInstanceUID", "series_id, volume_id"),
+    *_rows(Fate.PSEUDONYM, "FrameOfReferenceUID", "frame_id"),
     *_rows(Fate.PSEUDONYM, "DeviceSerialNumber", "scanner"),
     *_rows(Fate.PSEUDONYM, "StationName", "scanner", "where there is no serial number"),
     *_rows(Fate.PSEUDONYM, "InstitutionName", "site", "`--site NAME` states a name instead"),
@@ -81,7 +82,7 @@ READ: tuple[Attribute, ...] = (
            "MediaStorageSOPClassUID Modality ImageType FrameType ComplexImageComponent "
            "GantryDetectorTilt BurnedInAnnotation", "", "what is refused"),
     *_rows(Fate.USED, "SpecificCharacterSet", "", "how texts are encoded"),
-    *_rows(Fate.USED, "SOPInstanceUID FrameOfReferenceUID", "", "what is a duplicate or a mixture"),
+    *_rows(Fate.USED, "SOPInstanceUID", "", "what is a duplicate or a mixture"),
     *_rows(Fate.USED,
            "AcquisitionDate AcquisitionTime FrameAcquisitionDateTime AcquisitionNumber "
            "FrameAcquisitionNumber InstanceNumber TemporalPositionIdentifier TemporalPositionIndex "

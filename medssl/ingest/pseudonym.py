@@ -59,6 +59,10 @@ class Pseudonymizer:
         """``ser-`` and 12 hex digits, of a SeriesInstanceUID."""
         return "ser-" + self._hash("series", text.strip())
 
+    def frame(self, text: str) -> str:
+        """``frm-`` and 12 hex digits, of a Frame of Reference UID; "" of none."""
+        return "frm-" + self._hash("frame", text.strip()) if text.strip() else ""
+
     def volume(self, text: str) -> str:
         """``vol-`` and 16 hex digits."""
         return "vol-" + self._hash("volume", text, _LENGTH_VOLUME)

@@ -16,6 +16,7 @@ from medssl.errors import MedsslError
 from medssl.ingest.account import Account, IngestSummary
 from medssl.ingest.bids import DESCRIPTION
 from medssl.ingest.burned_in import CODE as TEXT
+from medssl.ingest.completeness import outgrown
 from medssl.ingest.earlier import Earlier, series_of
 from medssl.ingest.face import face_notes
 from medssl.ingest.inputs import Inputs, gather, mark_unplanned, notes_on
@@ -130,6 +131,11 @@ class _Ingest:
         text = account.rejected(TEXT)
         write_quarantine(self.private, text)
         notes = notes_on(inputs, len(text)) + face_notes(loader.faces)
+        if short := outgrown(context.before, loader.extents):
+            notes.append(
+                f"{short} series of the store, added earlier, have fewer slices than a new series "
+                "of their study: look whether they are whole. A store's volumes stay as they are."
+            )
         if not loader.volumes:
             notes.append("Nothing could be used; no store was made.")
         refused = rejected_groups(
@@ -170,7 +176,8 @@ class _Ingest:
             **(inputs.tables.label_names() if stated is None else stated),
         }
         rules = NameRules.of(names.values(), self.options.structures)
-        return Context(self.names, inputs.tables, self.options, inputs.data, names, rules)
+        before = self.earlier.extents(inputs.seen.slices, self.names) if self.earlier else ()
+        return Context(self.names, inputs.tables, self.options, inputs.data, names, rules, before)
 
     def _load(self, seen: Survey, context: Context, account: Account) -> Loader:
         """Plan jobs, run them, and take over what they make."""

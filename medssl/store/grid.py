@@ -46,7 +46,20 @@ def from_canonical(array: Array, affine: Array, source_orientation: str) -> tupl
     return _reorient(array, affine, source_orientation)
 
 
+def source_affine(affine: Array, shape: Sequence[int], source_orientation: str) -> Array:
+    """The affine that :func:`from_canonical` gives, of an array (channel, *shape)."""
+    return np.asarray(affine, dtype=np.float64) @ _moves(affine, shape, source_orientation)[2]
+
+
 def _reorient(array: Array, affine: Array, codes: str) -> tuple[Array, Array]:
+    order, flips, matrix = _moves(affine, array.shape[1:], codes)
+    moved = array.transpose(0, *(1 + old for old in order))
+    moved = moved[(slice(None), *(slice(None, None, -1 if flip else 1) for flip in flips))]
+    return _in_order(moved), np.asarray(affine, dtype=np.float64) @ matrix
+
+
+def _moves(affine: Array, shape: Sequence[int], codes: str) -> tuple[list[int], list[bool], Array]:
+    """Which axis each new axis was, whether it runs the other way, and new to old voxels, 4x4."""
     source = _axes(affine)
     anatomical = [axis for axis, _ in source]
     wanted = [(_AXIS[code.upper()], 1 if code.upper() in _POSITIVE else -1) for code in codes]
@@ -59,10 +72,8 @@ def _reorient(array: Array, affine: Array, codes: str) -> tuple[Array, Array]:
         flips.append(sign != source[old][1])
         # voxel index along the old axis, from that along the new one
         matrix[old, new] = -1.0 if flips[-1] else 1.0
-        matrix[old, 3] = array.shape[1 + old] - 1 if flips[-1] else 0.0
-    moved = array.transpose(0, *(1 + old for old in order))
-    moved = moved[(slice(None), *(slice(None, None, -1 if flip else 1) for flip in flips))]
-    return _in_order(moved), np.asarray(affine, dtype=np.float64) @ matrix
+        matrix[old, 3] = shape[old] - 1 if flips[-1] else 0.0
+    return order, flips, matrix
 
 
 def _in_order(array: Array) -> Array:

@@ -188,9 +188,10 @@ class Store:
         rows = self.manifest.to_dict("records")
         return {str(row["volume_id"]): {str(k): v for k, v in row.items()} for row in rows}
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The manifest row by row, as plain values."""
-        return iter(pq.read_table(self.path / "manifest.parquet").to_pylist())
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """The manifest row by row, as plain values: all columns, or those of these that it has."""
+        with pq.ParquetFile(self.path / "manifest.parquet") as file:
+            return iter(file.read(columns=columns).to_pylist())
 
     def __len__(self) -> int:
         return len(self.manifest)

@@ -52,7 +52,8 @@ class VolumeRecord:
     annotated for, empty where that is not stated. A volume that was resampled says why in
     ``resampled`` ("tilt 12.50 degrees"); ``source_affine``, ``source_shape`` and
     ``source_positions`` are those of its :class:`medssl.store.original.OriginalGrid`. They are
-    empty where it was not. ``study_date`` is an ISO date, moved by days of its subject's own;
+    empty where it was not. Volumes of one ``frame_id`` lie in one frame of reference.
+    ``study_date`` is an ISO date, moved by days of its subject's own;
     ``scanner`` and ``site`` are pseudonyms (``site`` may be a word that the user stated);
     ``manufacturer``, ``model``, ``body_part`` and ``description`` are words of fixed lists. All of
     these are "" where unknown. ``face`` is "visible", "removed", "none" or "unknown", empty for 2D;
@@ -75,6 +76,7 @@ class VolumeRecord:
     source_affine: list[float] = field(default_factory=list)
     source_shape: list[int] = field(default_factory=list)
     source_positions: list[float] = field(default_factory=list)
+    frame_id: str = ""
     study_date: str = ""
     manufacturer: str = ""
     model: str = ""

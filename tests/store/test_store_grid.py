@@ -5,7 +5,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medssl.store.grid import from_canonical, resample, spacing_of, to_canonical
+from medssl.store.grid import from_canonical, resample, source_affine, spacing_of, to_canonical
 
 
 def affine_of(seed: int) -> np.ndarray:
@@ -28,6 +28,7 @@ def test_canonical_equals_nibabel_and_goes_back_exactly(seed):
     np.testing.assert_allclose(grid, oracle.affine, atol=1e-9)
     assert nib.aff2axcodes(grid) == ("R", "A", "S")
     back, old = from_canonical(moved, grid, codes)
+    np.testing.assert_array_equal(source_affine(grid, moved.shape[1:], codes), old)
     np.testing.assert_array_equal(back, array)
     np.testing.assert_allclose(old, affine, atol=1e-9)
 
