@@ -141,7 +141,7 @@ class _Ingest:
         refused = rejected_groups(
             loader.rejections, self.work.volumes / "pictures", self.pool, seen
         )
-        draw = partial(page_or_note, notes, rejected=refused)
+        draw = partial(page_or_note, notes, batch=batch, rejected=refused)
         self._finish(account, len(seen.found), loader, context, draw)
         found = len(listed) + sum(inputs.members.values())
         return IngestSummary(

@@ -15,6 +15,7 @@ from PIL import Image
 from medssl.drawing.montage import layout
 from medssl.errors import Exit, MedsslError
 from medssl.ingest.report import RejectedGroup, page_or_note, write, write_report
+from medssl.ingest.report.kept import keep_refusals
 from medssl.ingest.run import ingest
 from medssl.store import PAGE_NAME, LedgerRow, Outcome, Store, StoreInfo, StoreWriter, VolumeRecord
 
@@ -121,7 +122,8 @@ def test_nothing_of_the_input_becomes_markup(store, tmp_path):
     store.manifest["manufacturer"] = HOSTILE
     store.manifest.to_parquet(store.path / "manifest.parquet")
     group = RejectedGroup("DERIVED", HOSTILE, 1, np.zeros((4, 6), dtype=np.uint8))
-    write_report(store, tmp_path / "p.html", rejected=[group], notes=[HOSTILE])
+    keep_refusals(store, 1, [group])
+    write_report(store, tmp_path / "p.html", notes=[HOSTILE])
     page = read(tmp_path / "p.html")
     html = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert page.text.count(HOSTILE) >= 7
@@ -135,7 +137,8 @@ def test_the_same_store_gives_the_same_page(store, tmp_path):
     picture = np.arange(60, dtype=np.uint8).reshape(6, 10)
     for name in ("a.html", "b.html"):
         groups = [RejectedGroup("SLICE_MISSING", "x", 3, picture)]
-        write_report(Store.open(store.path), tmp_path / name, rejected=groups, notes=["n"])
+        keep_refusals(store, 1, groups)
+        write_report(Store.open(store.path), tmp_path / name, notes=["n"])
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
@@ -184,7 +187,8 @@ def test_thumbnails_of_refused_series_are_shown(store, tmp_path):
         RejectedGroup("SLICE_MISSING", "2 slices are missing", 1, large),
         RejectedGroup("DERIVED", "a screen", 1),
     ]
-    write_report(store, tmp_path / "p.html", rejected=groups)
+    keep_refusals(store, 1, groups)
+    write_report(store, tmp_path / "p.html")
     page = read(tmp_path / "p.html")
     assert "SLICE_MISSING: 3 files in 2 groups" in page.text
     sizes = [picture.size for picture in page.pictures[:2]]
@@ -199,7 +203,8 @@ def test_many_volumes_and_thumbnails_make_a_page_of_bounded_size(tmp_path):
         rows += [LedgerRow(f"g{i}", Outcome.REJECTED, "DERIVED", f"d{i}") for i in range(200)]
         store = writer.finish(rows, 300)
     groups = [RejectedGroup("DERIVED", f"d{i}", 1, noise) for i in range(200)]
-    write_report(store, tmp_path / "p.html", rejected=groups)
+    keep_refusals(store, 1, groups)
+    write_report(store, tmp_path / "p.html")
     page = read(tmp_path / "p.html")
     assert "60 of 100 shown" in page.text
     assert "60 of 200 pictures are shown" in page.text

@@ -22,6 +22,7 @@ from medssl.drawing.page import (
 )
 from medssl.errors import MedsslError
 from medssl.ingest.report.dataset import dataset_blocks, kinds
+from medssl.ingest.report.kept import keep_refusals, kept_refusals
 from medssl.ingest.report.odd import FEWEST, Odd, find_odd
 from medssl.ingest.report.refused import (
     RejectedGroup,
@@ -54,7 +55,6 @@ def write_report(
     store: Store,
     out: Path,
     *,
-    rejected: Sequence[RejectedGroup] = (),
     notes: Sequence[str] = (),
     only: Collection[str] | None = None,
 ) -> None:
@@ -66,7 +66,6 @@ def write_report(
     Args:
         store: opened.
         out: the file; one that is there is replaced.
-        rejected: what was refused together; without, the ledger says how many files.
         notes: what the user should know, free of identifiers.
         only: ids of the volumes to show; all where None.
 
@@ -74,7 +73,7 @@ def write_report(
         MedsslError: STORE_CORRUPT where an array is not there or cannot be read; DISK_FULL.
         OSError: the page could not be written for another reason.
     """
-    text = render(_page(store, rejected, notes, None if only is None else set(only)))
+    text = render(_page(store, notes, None if only is None else set(only)))
     partial = out.with_name(f".{out.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
@@ -87,16 +86,20 @@ def write_report(
         partial.unlink(missing_ok=True)
 
 
-def page_or_note(notes: list[str], store: Store, rejected: Sequence[RejectedGroup] = ()) -> None:
+def page_or_note(
+    notes: list[str], store: Store, batch: int = 1, rejected: Sequence[RejectedGroup] = ()
+) -> None:
     """Write the page into the store; where that fails the store is no worse for it.
 
     Args:
         notes: for the page; one is added that says so where it could not be written.
         store: opened.
-        rejected: what was refused together.
+        batch: the number of the ingest.
+        rejected: what it refused together; the store keeps that for pages to come.
     """
     try:
-        write_report(store, store.path / PAGE_NAME, rejected=rejected, notes=notes)
+        keep_refusals(store, batch, rejected)
+        write_report(store, store.path / PAGE_NAME, notes=notes)
     # Nothing that goes wrong in drawing may cost the store that is there.
     except Exception as error:
         kind = error.code if isinstance(error, MedsslError) else type(error).__name__
@@ -106,12 +109,7 @@ def page_or_note(notes: list[str], store: Store, rejected: Sequence[RejectedGrou
         )
 
 
-def _page(
-    store: Store,
-    rejected: Sequence[RejectedGroup],
-    notes: Sequence[str],
-    only: set[str] | None,
-) -> Report:
+def _page(store: Store, notes: Sequence[str], only: set[str] | None) -> Report:
     ledger, whole = ledger_counts(store), Rows.of(store)
     rows = whole if only is None else whole.where("volume_id", lambda name: name in only)
     counts = counts_of(ledger)
@@ -145,7 +143,7 @@ def _page(
         facts=facts,
         sections=[
             Section("files", "Files", files + files_blocks(counts, 1 + len(store.info.added_by))),
-            Section("refused", "Refused", refused_blocks(ledger, rejected)),
+            Section("refused", "Refused", refused_blocks(ledger, kept_refusals(store))),
             Section("data", "The data", dataset_blocks(rows, names, looked)),
             Section("odd", "What stands out", _odd_blocks(odd, odd_cards, several)),
             Section("volumes", "Volumes", _volume_blocks(chosen, cards, rows)),
