@@ -93,14 +93,13 @@ class Account:
         counts = Counter((row.outcome.value, row.code) for row in self._rows.values())
         return dict(sorted(counts.items()))
 
-    def rejected(self, code: str) -> list[tuple[str, str]]:
-        """Real paths relative to IN, and details, of the files rejected with a code."""
+    def with_code(self, code: str) -> list[tuple[str, str]]:
+        """Real paths relative to IN, and details, of the files rejected with a code, whole or in
+        part."""
         return [
             (item.relative, self._rows[path].detail)
             for path, item in self._found.items()
-            if path in self._rows
-            and self._rows[path].outcome is Outcome.REJECTED
-            and self._rows[path].code == code
+            if path in self._rows and self._rows[path].code == code
         ]
 
     def write_private(

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+_OF_A_PICTURE = 100_000  # bytes of an archive; generous, for small pictures take less than a second
+
 
 def make(keyed: tuple[str, Job], folder: Path) -> dict[str, Any]:
     """Write the volumes of a job.
@@ -56,7 +58,7 @@ def make(keyed: tuple[str, Job], folder: Path) -> dict[str, Any]:
     def read_all() -> None:
         for number, picture in enumerate(read(job)):
             try:
-                made.append(_entry(folder, f"{stem}-{number}", picture))
+                made.append(_entry(folder, f"{stem}-{number}", _searched(picture, job)))
             except MedsslError as error:
                 made.append({"error": [error.code, error.what]})
 
@@ -185,15 +187,21 @@ def _read_image(job: Job) -> Iterator[Picture]:
     for picture in read_images(job.kind, files, job.row.channels):
         if label is not None:
             _check_label(picture.array, picture.affine, *label)
-        text = [] if picture.affine is not None else _text_of(picture.array, job)
-        named = replace(picture, label=label and label[0], defects=text)
-        yield faces.told(named, job.modality)
+        yield faces.told(replace(picture, label=label and label[0]), job.modality)
 
 
-def _text_of(array: Array, job: Job) -> list[str]:
+def _searched(picture: Picture, job: Job) -> Picture:
+    """Look for text in a picture that states no modality of its own, whatever file it is from.
+
+    Raises:
+        MedsslError: BURNED_IN_TEXT, at the cost of this one picture.
+    """
+    if picture.affine is not None or job.kind is Kind.DICOM:
+        return picture
     from medssl.ingest.burned_in import text_defects
 
-    return text_defects(array, job.modality, allow=job.allow)
+    text = text_defects(picture.array, job.modality, allow=job.allow)
+    return replace(picture, defects=[*picture.defects, *text])
 
 
 def _check_label(array: Array, affine: Array | None, label: Array, other: Array | None) -> None:
@@ -233,7 +241,10 @@ def item_of(job: Job, seen: Survey) -> Item:
         slices = ",".join(f"{seen.key(h.path)}:{h.frame}:{h.tile}" for h in volume.headers)
         text += f"|{volume.part}|{slices}|{volume.affine}|{volume.resampled}"
     key = sha256(text.encode()).hexdigest()[:32]
-    return Item(key, (key, job), len(job.files) + len(drawn))
+    count = len(job.files) + len(drawn)
+    if job.kind is Kind.NPZ:  # one file of very many pictures: time for each that may be in it
+        count += job.files[0].stat().st_size // _OF_A_PICTURE
+    return Item(key, (key, job), count)
 
 
 def same_in_a_process(folder: Path, pool: Pool, one: SliceHeader, two: SliceHeader) -> bool:

@@ -78,7 +78,10 @@ def plan(
     image_jobs, image_rejections = _images(found, context)
     jobs += image_jobs
     rejections += image_rejections
-    jobs += [Job(Kind.NPZ, [item.path]) for item in found if item.kind is Kind.NPZ]
+    options = context.options
+    allow = tuple(sorted(options.allow))
+    archives = [item.path for item in found if item.kind is Kind.NPZ]
+    jobs += [Job(Kind.NPZ, [p], modality=options.modality, allow=allow) for p in archives]
     return jobs, rejections
 
 

@@ -128,7 +128,7 @@ class _Ingest:
         mark_unplanned(inputs, account)
         loader = self._load(seen, context, account)
         account.write_private(self.private, self._details(seen))
-        text = account.rejected(TEXT)
+        text = account.with_code(TEXT)
         write_quarantine(self.private, text)
         notes = notes_on(inputs, len(text)) + face_notes(loader.faces)
         if short := outgrown(context.before, loader.extents):

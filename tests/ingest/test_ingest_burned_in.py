@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from medssl.errors import MedsslError
+from medssl.errors import Exit, MedsslError
 from medssl.ingest.burned_in import CERTAIN, characters, constant_characters, text_defects
 from medssl.ingest.run import ingest
 from medssl.store import Store
@@ -133,6 +134,65 @@ def test_a_series_whose_header_states_text_is_refused(tmp_path, write_stack):
     write_stack(tmp_path / "in", change=state)
     summary = ingest(tmp_path / "in", tmp_path / "store")
     assert summary.counts == {("rejected", "BURNED_IN_TEXT"): 4}
+
+
+def grey_pictures(count, marked):
+    """uint8 pictures, of which some hold text."""
+    made = [with_ink(anatomy(k), written("DOE 1970-01") * (k in marked), 1500.0) for k in count]
+    return np.stack([np.clip(picture / 6, 0, 255).astype(np.uint8) for picture in made])
+
+
+@pytest.mark.parametrize("allow", [(), ("BURNED_IN_TEXT",)])
+def test_pictures_of_an_archive_are_searched_one_by_one(tmp_path, allow):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    train, test = grey_pictures(range(4), {1}), grey_pictures(range(4, 6), {5})
+    classes = np.arange(4)[:, None]
+    np.savez(folder / "a.npz", train_images=train, train_labels=classes, test_images=test)
+    summary = ingest(folder, tmp_path / "store", allow=allow)
+    store = Store.open(tmp_path / "store")
+    listed = tmp_path / "store.private" / "quarantine" / "burned-in-text.csv"
+    if allow:
+        assert summary.exit_code is Exit.DONE
+        assert sorted(map(list, store.manifest["defects"])) == [[]] * 4 + [["BURNED_IN_TEXT"]] * 2
+        assert not listed.exists()
+        return
+    assert summary.exit_code is Exit.SOME_REJECTED
+    assert summary.counts == {("used", "BURNED_IN_TEXT"): 1}
+    assert store.ledger["detail"].item().startswith("4 images; 2 refused: A line of about")
+    assert sorted(store.manifest["label:class"].dropna()) == [0, 2, 3]
+    kept = {store[name].array().tobytes() for name in store}
+    assert kept == {p.tobytes() for p in (train[0], train[2], train[3], test[0])}
+    assert "a.npz" in listed.read_text(encoding="utf-8")
+
+
+def test_an_archive_of_nothing_but_text_is_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in" / "a.npz", train_images=grey_pictures([1], {1}))
+    summary = ingest(tmp_path / "in", tmp_path / "store")
+    assert summary.counts == {("rejected", "BURNED_IN_TEXT"): 1}
+
+
+def test_every_page_of_a_tiff_is_judged_by_itself(tmp_path):
+    (tmp_path / "in").mkdir()
+    first, *others = map(Image.fromarray, grey_pictures(range(3), {1}))
+    first.save(tmp_path / "in" / "a.tiff", save_all=True, append_images=others)
+    summary = ingest(tmp_path / "in", tmp_path / "store")
+    assert summary.counts == {("used", "BURNED_IN_TEXT"): 1}
+    assert summary.volumes == 2
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_of_nifti_single_slices_are_searched_and_volumes_are_not(tmp_path, slices):
+    """Which axis the slices of a volume lie along, nobody knows."""
+    (tmp_path / "in").mkdir()
+    stack = grey_pictures(range(slices), {0, 1, 2}).transpose(2, 1, 0)
+    image = nib.Nifti1Image(stack, np.eye(4))
+    image.set_sform(np.eye(4), 1)
+    nib.save(image, tmp_path / "in" / "a.nii.gz")
+    summary = ingest(tmp_path / "in", tmp_path / "store")
+    outcome = ("used", "") if slices > 1 else ("rejected", "BURNED_IN_TEXT")
+    assert summary.counts == {outcome: 1}
 
 
 @pytest.mark.data
