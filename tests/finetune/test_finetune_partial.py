@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from stores import put
 from torch import nn
 
 from medssl.bundle import Architecture, EncoderSpec, InputContract
@@ -34,7 +33,8 @@ def store_of(path, labelled):
                 image[0][place] += 60 if value == 1 else -60
                 label[place] = value if value in (values or (1, 2)) else 0
             ids = (f"vol-{i:02d}", f"sub-{i}", f"stu-{i}", f"ser-{i}")
-            put(writer, VolumeRecord(*ids, "MR", labelled=list(values)), image, None, label)
+            record = VolumeRecord(*ids, "MR", labelled=list(values))
+            writer.add_volume(record, image, None, label)
             rows.append(LedgerRow(f"f{i}", Outcome.USED, volume_id=ids[0]))
         return writer.finish(rows, len(rows))
 

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from stores import bytes_of
 
 from medssl.cluster import Cluster
 from medssl.errors import MedsslError
@@ -34,10 +35,6 @@ def tree(tmp_path, write_stack):
     write_stack(root / "gap", heights=[0, 2, 6, 8], series="1.99")
     np.savez(root / "x.npz", train_images=np.arange(48, dtype=np.uint8).reshape(3, 4, 4))
     return root
-
-
-def bytes_of(store):
-    return {path.name: path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
 def test_a_store_is_the_same_byte_for_byte(tree, tmp_path, scheduler):

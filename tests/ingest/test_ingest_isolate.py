@@ -6,12 +6,12 @@ import os
 import signal
 import time
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from stores import bytes_of
 
 from medssl.errors import MedsslError
 from medssl.ingest import run, volume
@@ -141,14 +141,6 @@ def tree(tmp_path, write_stack):
         heights = [2.0 * k + index for k in range(3)]
         write_stack(tmp_path / "in" / str(index), heights=heights, series=f"1.{index + 1}")
     return tmp_path / "in"
-
-
-def bytes_of(store: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(store).as_posix(): path.read_bytes()
-        for path in store.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_a_store_does_not_depend_on_the_number_of_workers(tree, tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stores import bytes_of
 
 from medssl.errors import MedsslError
 from medssl.ingest import make, run, unfinished
@@ -36,14 +37,6 @@ def whole(tree, tmp_path):
     """The store of an ingest that nobody stopped."""
     ingest(tree, tmp_path / "whole", key_file=tmp_path / "site.key", workers=2)
     return tmp_path / "whole"
-
-
-def bytes_of(store: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(store).as_posix(): path.read_bytes()
-        for path in store.rglob("*")
-        if path.is_file()
-    }
 
 
 def start(tree: Path, store: Path, key: Path) -> int:
