@@ -1,18 +1,23 @@
-"""Image series with label objects that others wrote: SEG by highdicom, RTSTRUCT tag by tag."""
+"""Image series with label objects that others wrote (SEG by highdicom, RTSTRUCT tag by tag), and
+what became of them."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import highdicom as hd
+import nibabel as nib
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sr.codedict import codes
+from pydicom.sr.codedict import codes as terms
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+from medssl.store import Store, Volume
 
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -143,8 +148,8 @@ def segmentation(
         hd.seg.SegmentDescription(
             segment_number=number,
             segment_label=name,
-            segmented_property_category=codes.SCT.Tissue,
-            segmented_property_type=codes.SCT.Tissue,
+            segmented_property_category=terms.SCT.Tissue,
+            segmented_property_type=terms.SCT.Tissue,
             algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
         )
         for number, name in enumerate(masks, start=1)
@@ -235,3 +240,30 @@ def some_masks(shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
     masks["aorta"][7:9, 4:8, shape[2] // 2 :] = True
     masks["lesion 2"][9, 0, 1] = True
     return masks
+
+
+def fates(store: Path) -> dict[str, tuple[str, str, str]]:
+    """File name -> (outcome, code, detail) of what is no image."""
+    with (store.with_name(store.name + ".private") / "ledger.csv").open() as stream:
+        rows = {Path(row["real_path"]).name: row for row in csv.DictReader(stream)}
+    return {
+        name: (row["outcome"], row["code"], row["detail"])
+        for name, row in rows.items()
+        if not name.startswith(("im", "IM"))
+    }
+
+
+def codes(store: Path) -> dict[str, tuple[str, str]]:
+    """File name -> (outcome, code) of what is no image."""
+    return {name: fate[:2] for name, fate in fates(store).items()}
+
+
+def volumes_of(store: Store) -> list[Volume]:
+    """The volumes of a store that was opened."""
+    return [store[volume_id] for volume_id in store]
+
+
+def as_stored(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """(x, y, z) on an LPS affine as the store keeps it, by nibabel."""
+    image = nib.Nifti1Image(array.astype(np.int16), np.diag([-1, -1, 1, 1]) @ affine)
+    return np.asarray(nib.as_closest_canonical(image).dataobj)
