@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-_OF_A_PICTURE = 100_000  # bytes of an archive; generous, for small pictures take less than a second
+_BYTES_A_SECOND = 100_000  # of an archive: very many small pictures, each to be searched for text
 
 
 def make(keyed: tuple[str, Job], folder: Path) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _read_image(job: Job) -> Iterator[Picture]:
 
 
 def _searched(picture: Picture, job: Job) -> Picture:
-    """Look for text in a picture that states no modality of its own, whatever file it is from.
+    """Look for text in a picture of any file but DICOM, whose headers say more and are asked first.
 
     Raises:
         MedsslError: BURNED_IN_TEXT, at the cost of this one picture.
@@ -242,8 +242,8 @@ def item_of(job: Job, seen: Survey) -> Item:
         text += f"|{volume.part}|{slices}|{volume.affine}|{volume.resampled}"
     key = sha256(text.encode()).hexdigest()[:32]
     count = len(job.files) + len(drawn)
-    if job.kind is Kind.NPZ:  # one file of very many pictures: time for each that may be in it
-        count += job.files[0].stat().st_size // _OF_A_PICTURE
+    if job.kind is Kind.NPZ:  # as many files, each of which has a second
+        count += job.files[0].stat().st_size // _BYTES_A_SECOND
     return Item(key, (key, job), count)
 
 

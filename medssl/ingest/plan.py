@@ -98,8 +98,10 @@ def _dicom(
         allow=context.options.allow,
         same=readers.same,
     )
-    volumes, short = beside_siblings(volumes, context.options.allow, context.before, context.names)
-    rejections += short
+    allow, before = context.options.allow, context.before
+    if before:
+        volumes, short = beside_siblings(volumes, allow, before, context.names)
+        rejections += short
     # The header pass refuses label objects as images; only now are all volumes known.
     labels = [path for r in rejections if r.code == "LABEL_WITHOUT_IMAGE" for path in r.files]
     drawn, values, more = plan_labels(
