@@ -25,12 +25,7 @@ from medssl.bundle import (
 from medssl.errors import MedsslError
 from medssl.evaluate.targets import annotated_values, class_targets, segmentation_volumes
 from medssl.finetune.config import FinetuneConfig, Kind, architecture
-from medssl.finetune.labels import (
-    LabelledVolumes,
-    guard_leak,
-    known_classes,
-    labelled_volumes,
-)
+from medssl.finetune.labels import LabelledVolumes, guard_leak, known_classes, labelled_volumes
 from medssl.finetune.tasks import ClassificationTask, SegmentationTask, balanced_weights
 from medssl.finetune.transfer import TransferReport, transfer
 from medssl.finetune.validate import (
