@@ -6,13 +6,10 @@ import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
-from pydicom.pixels import apply_color_lut, get_decoder
-from pydicom.pixels.utils import get_expected_length
 
 from medssl.errors import MedsslError
 from medssl.ingest.headers import SliceHeader
@@ -26,6 +23,9 @@ from medssl.ingest.pixels import (
     rescaled,
     transfer_syntax,
 )
+
+if TYPE_CHECKING:
+    import pydicom
 
 Array = npt.NDArray[Any]
 
@@ -62,6 +62,8 @@ class _Frames:
     """The frames of one file from one of them on."""
 
     def __init__(self, header: SliceHeader) -> None:
+        from pydicom.pixels import get_decoder
+
         self._path: Path = header.path
         self._next = header.frame
         self._palette: Array | None = None
@@ -103,6 +105,8 @@ class _Frames:
         if self._data.PhotometricInterpretation != "PALETTE COLOR":
             return frame
         if self._palette is None:
+            from pydicom.pixels import apply_color_lut
+
             every = np.arange(1 << int(self._data.BitsStored), dtype=frame.dtype)
             self._palette = _narrowed(apply_color_lut(every[None], self._data)[0])
         return np.asarray(self._palette[frame])
@@ -119,6 +123,8 @@ def _narrowed(palette: Array) -> Array:
 
 def _check_length(data: pydicom.Dataset, header: SliceHeader, length: int) -> None:
     """Refuse pixels that are not as many as the header says, or too many for what is stored."""
+    from pydicom.pixels.utils import get_expected_length
+
     try:
         expected = int(get_expected_length(data))
     except Exception as error:

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-
-import pydicom
+from typing import TYPE_CHECKING
 
 from medssl.errors import MedsslError
 from medssl.ingest.geometry import SlicePose
 from medssl.ingest.headers import SliceHeader, file_fields
 from medssl.ingest.radiograph import SPACINGS
 from medssl.ingest.tags import items, number, numbers, text, value
+
+if TYPE_CHECKING:
+    import pydicom
 
 MOST_FRAMES = 10_000
 """A clip of more is taken for a damaged header."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import struct
-
-import pydicom
-from pydicom.multival import MultiValue
+from collections.abc import MutableSequence
+from typing import TYPE_CHECKING
 
 from medssl.errors import MedsslError
 from medssl.ingest.tags import joined, text, value
+
+if TYPE_CHECKING:
+    import pydicom
 
 # creator element: (its value, b-value element)
 _PRIVATE = {
@@ -53,6 +55,6 @@ def _first(data: pydicom.Dataset, key: int, creator: str) -> float | None:
             return float(struct.unpack("<f", found)[0])
         if isinstance(found, bytes):
             found = found.decode("ascii").strip(" \0").split("\\")
-        return float(found[0] if isinstance(found, list | MultiValue) else found)
+        return float(found[0] if isinstance(found, MutableSequence) else found)
     except (MedsslError, TypeError, ValueError, IndexError, struct.error):
         return None

@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date, timedelta
-from typing import Any
-
-import pydicom
+from typing import TYPE_CHECKING, Any
 
 from medssl.errors import MedsslError
 from medssl.ingest import vocabulary
 from medssl.ingest.pseudonym import Pseudonymizer
 from medssl.ingest.tags import text
 from medssl.store.records import LabelValue
+
+if TYPE_CHECKING:
+    import pydicom
 
 Facts = tuple[tuple[str, str], ...]
 """Pairs of a keyword and its value, "" where it is absent: plain strings, real values."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import pydicom
+from typing import TYPE_CHECKING, Any
 
 from medssl.errors import MedsslError
 from medssl.ingest.diffusion import b_value
@@ -16,6 +14,9 @@ from medssl.ingest.geometry import SlicePose
 from medssl.ingest.kinds import MODALITIES
 from medssl.ingest.stated import stated_counts
 from medssl.ingest.tags import joined, number, numbers, required, text, value
+
+if TYPE_CHECKING:
+    import pydicom
 
 # What may tell the volumes of one series apart, the surest first.
 MARKS = {

@@ -7,13 +7,14 @@ made from a scan share with it.
 from __future__ import annotations
 
 from collections.abc import Collection
-
-import pydicom
-from pydicom.uid import UID
+from typing import TYPE_CHECKING
 
 from medssl.errors import MedsslError
 from medssl.ingest.lean import LeanHeader
 from medssl.ingest.tags import number, text, words
+
+if TYPE_CHECKING:
+    import pydicom
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 DICOMDIR = "1.2.840.10008.1.3.10"
@@ -178,5 +179,7 @@ def _document(sop_class: str) -> str:
 
 def _named(data: pydicom.Dataset) -> str:
     """The standard's name of the SOP class, where it has one."""
+    from pydicom.uid import UID
+
     uid = UID(text(data, "SOPClassUID"))
     return f": {uid.name}" if uid.name and uid.name != uid else ""

@@ -6,33 +6,29 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import MedsslError
-from medssl.ingest.dicom_seg import SegReader, seg_object
 from medssl.ingest.kinds import LABEL_CLASSES
 from medssl.ingest.label_grid import Layer, grid_shape
 from medssl.ingest.label_objects import LabelObject, match
 from medssl.ingest.rejection import Rejection
 from medssl.ingest.resample import resample_label
-from medssl.ingest.rtstruct import StructureReader, rtstruct_object
 from medssl.ingest.structures import EVERY, NameRules, number_structures
 from medssl.ingest.tags import parsed, text
 from medssl.ingest.volume import DicomVolume
 from medssl.store.arrays import file_hash
 
+if TYPE_CHECKING:  # few inputs hold label objects, and their readers import pydicom
+    from medssl.ingest.dicom_seg import SegReader
+    from medssl.ingest.rtstruct import StructureReader
+
 Array = npt.NDArray[Any]
-Reader = SegReader | StructureReader
 
 _FIELDS = [one.name for one in fields(LabelObject) if one.name != "path"]
-_OBJECTS = {"seg": seg_object, "rtstruct": rtstruct_object}
-_READERS: dict[str, type[SegReader] | type[StructureReader]] = {
-    "seg": SegReader,
-    "rtstruct": StructureReader,
-}
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,13 @@ def _read(path: Path, rules: NameRules) -> LabelObject:
         raise MedsslError("SERIES_MIXED", "One series UID covers images and label objects")
     if not text(data, "SOPInstanceUID"):
         raise MedsslError("DICOM_TAG_MISSING", "SOPInstanceUID is absent")
-    return _OBJECTS[kind](path, data, rules)
+    if kind == "seg":
+        from medssl.ingest.dicom_seg import seg_object
+
+        return seg_object(path, data, rules)
+    from medssl.ingest.rtstruct import rtstruct_object
+
+    return rtstruct_object(path, data, rules)
 
 
 def plan_labels(
@@ -207,10 +209,10 @@ def _draw(
     rules: NameRules,
 ) -> Drawn:
     fates: dict[str, tuple[str, str]] = {}
-    readers: dict[str, Reader] = {}
+    readers: dict[str, SegReader | StructureReader] = {}
     for found in objects:
         try:
-            readers[str(found.path)] = _READERS[found.kind](found.path, volume, rules)
+            readers[str(found.path)] = _reader(found, volume, rules)
         except MedsslError as error:
             fates[str(found.path)] = (error.code, error.what)
     while True:
@@ -234,6 +236,18 @@ def _draw(
     )
 
 
+def _reader(
+    found: LabelObject, volume: DicomVolume, rules: NameRules
+) -> SegReader | StructureReader:
+    if found.kind == "seg":
+        from medssl.ingest.dicom_seg import SegReader
+
+        return SegReader(found.path, volume, rules)
+    from medssl.ingest.rtstruct import StructureReader
+
+    return StructureReader(found.path, volume, rules)
+
+
 @dataclass
 class _Canvas:
     """The label map on its way: uint16 (x, y, z), and the pairs of names that met in a voxel."""
@@ -250,7 +264,7 @@ class _Canvas:
 
 def _paint(
     objects: Sequence[LabelObject],
-    readers: Mapping[str, Reader],
+    readers: Mapping[str, SegReader | StructureReader],
     values: Mapping[str, int],
     shape: tuple[int, int, int],
     covering: bool,

@@ -9,16 +9,18 @@ difference further in (nibabel, "Siemens mosaic format").
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 
 from medssl.errors import MedsslError
 from medssl.ingest.geometry import SlicePose, check_plane
 from medssl.ingest.headers import SliceHeader
 from medssl.ingest.tags import number, required, text, value, words
+
+if TYPE_CHECKING:
+    import pydicom
 
 Array = npt.NDArray[Any]
 

@@ -7,16 +7,17 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
-from pydicom.pixels import get_decoder
-from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from medssl.errors import MedsslError
 from medssl.ingest.headers import SliceHeader
+
+if TYPE_CHECKING:
+    import pydicom
+    from pydicom.uid import UID
 
 Array = npt.NDArray[Any]
 
@@ -165,6 +166,8 @@ def _decode(header: SliceHeader) -> Array:
 
 def open_pixels(path: Path) -> tuple[pydicom.Dataset, bytes]:
     """The data set and its Pixel Data as stored."""
+    import pydicom
+
     try:
         data = pydicom.dcmread(path, force=True)
         stored = data.get("PixelData")
@@ -181,6 +184,8 @@ def transfer_syntax(data: pydicom.Dataset) -> UID:
     Raises:
         MedsslError: DICOM_TAG_INVALID where it is none of the standard's.
     """
+    from pydicom.uid import UID, ImplicitVRLittleEndian
+
     data.ensure_file_meta()
     if "TransferSyntaxUID" not in data.file_meta:
         data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
@@ -196,6 +201,8 @@ def need_decoder(syntax: UID) -> None:
     Raises:
         MedsslError: DECODER_MISSING.
     """
+    from pydicom.pixels import get_decoder
+
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:

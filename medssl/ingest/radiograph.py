@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-
-import pydicom
+from typing import TYPE_CHECKING
 
 from medssl.errors import MedsslError
 from medssl.ingest.geometry import SlicePose
 from medssl.ingest.headers import SliceHeader, file_fields, rescaling
 from medssl.ingest.tags import numbers, text, value
+
+if TYPE_CHECKING:
+    import pydicom
 
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 """In the patient where calibrated, else at the detector or on the film, the first that is stated

@@ -30,9 +30,11 @@ def rejected_groups(
         pool: where pictures are drawn.
         seen: every file.
     """
+    refused = [one for one in rejections if one.outcome is Outcome.REJECTED]
+    if not refused:
+        return []
     from medssl.ingest.thumbnail import PICTURED
 
-    refused = [one for one in rejections if one.outcome is Outcome.REJECTED]
     items: dict[int, Item] = {}
     for number, one in enumerate(refused):
         files = [path for path in one.files if path in seen.slices]

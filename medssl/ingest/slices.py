@@ -6,17 +6,12 @@ import warnings
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import pydicom
-from pydicom.errors import InvalidDicomError
-from pydicom.tag import Tag
+from typing import TYPE_CHECKING, Any
 
 from medssl.errors import MedsslError
 from medssl.ingest.attributes import ATTRIBUTES
 from medssl.ingest.dicom_pictures import picture_slices
 from medssl.ingest.diffusion import B_VALUE_TAGS
-from medssl.ingest.enhanced import enhanced_slices
 from medssl.ingest.headers import Refused, SliceHeader, classic_slice, refuse_pixels
 from medssl.ingest.kinds import ENHANCED, PICTURE, PROJECTION, refuse_kind
 from medssl.ingest.lean import LeanHeader, read_lean
@@ -25,8 +20,11 @@ from medssl.ingest.radiograph import radiograph
 from medssl.ingest.stated import STATED_TAGS
 from medssl.ingest.tags import required, text
 
+if TYPE_CHECKING:
+    import pydicom
+
 _PRIVATE = (*STATED_TAGS, *MOSAIC_TAGS, *B_VALUE_TAGS)
-_TAGS: list[Any] = [Tag(tag) for tag in (*(tag for tag, _ in ATTRIBUTES.values()), *_PRIVATE)]
+_TAGS: list[Any] = [*(tag for tag, _ in ATTRIBUTES.values()), *_PRIVATE]
 
 
 def read_slices(path: Path, allow: Collection[str] = ()) -> list[SliceHeader] | Refused:
@@ -49,6 +47,8 @@ def read_slices(path: Path, allow: Collection[str] = ()) -> list[SliceHeader] | 
             accepted = refuse_kind(data, allow)
             refuse_pixels(data)
             if text(data, "SOPClassUID") in ENHANCED:
+                from medssl.ingest.enhanced import enhanced_slices
+
                 return enhanced_slices(path, data, allow, accepted)
             if text(data, "SOPClassUID") in PROJECTION:
                 return [replace(radiograph(path, data, allow, accepted), raw=_raw(data))]
@@ -73,11 +73,17 @@ def _open(path: Path) -> Any:
         lean = read_lean(path, _PRIVATE)
         if lean is not None:
             return lean
-        return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)
-    except (InvalidDicomError, OSError, EOFError) as error:
+        return _by_pydicom(path)
+    except (OSError, EOFError) as error:
         raise MedsslError("FILE_UNREADABLE", f"Not readable: {type(error).__name__}") from None
     except MemoryError:
         raise
     # A hostile or broken header can raise anything inside pydicom; it is that file's rejection.
     except Exception as error:
         raise MedsslError("FILE_UNREADABLE", f"Not parsable: {type(error).__name__}") from None
+
+
+def _by_pydicom(path: Path) -> Any:
+    import pydicom  # takes longer to import than a thousand plain files to read
+
+    return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)

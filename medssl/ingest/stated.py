@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-
-import pydicom
+from typing import TYPE_CHECKING
 
 from medssl.ingest.tags import number, text
+
+if TYPE_CHECKING:
+    import pydicom
 
 _PUBLIC = (0x00201002, 0x00540081)  # Images in Acquisition, Number of Slices
 # The same in makers' private blocks, by the element that names the block.

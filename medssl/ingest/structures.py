@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, MutableSequence
 from dataclasses import dataclass
-
-import pydicom
+from typing import TYPE_CHECKING
 
 from medssl.errors import MedsslError
 from medssl.ingest.tags import value
+
+if TYPE_CHECKING:
+    import pydicom
 
 MOST_CHARACTERS = 64
 _ORDINARY = frozenset(" -_/.+()")
@@ -105,7 +107,7 @@ def personal_words(data: pydicom.Dataset) -> frozenset[str]:
     found: set[str] = set()
     for key in _PERSONAL:
         held = value(data, key)
-        parts = held if isinstance(held, list | tuple | pydicom.multival.MultiValue) else [held]
+        parts = held if isinstance(held, tuple | MutableSequence) else [held]
         for part in parts:
             words = re.split(r"[\s^=,]+", "" if part is None else str(part).casefold())
             found.update("".join(filter(str.isalnum, word)) for word in words)

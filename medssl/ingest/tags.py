@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
-
-import pydicom
-from pydicom.tag import Tag
+from typing import TYPE_CHECKING, Any
 
 from medssl.errors import MedsslError
 from medssl.ingest.attributes import ATTRIBUTES
 from medssl.ingest.lean import LeanHeader
 
-_NESTED = (pydicom.Sequence, pydicom.Dataset)
+if TYPE_CHECKING:
+    import pydicom
+
 Key = str | int
 """A keyword of the standard, or group * 65536 + element."""
 
@@ -26,6 +25,8 @@ def parsed(path: Path, **how: Any) -> pydicom.Dataset:
         MedsslError: FILE_UNREADABLE.
         MemoryError: where it does not fit.
     """
+    import pydicom
+
     try:
         return pydicom.dcmread(path, force=True, **how)
     except MemoryError:
@@ -38,7 +39,13 @@ def parsed(path: Path, **how: Any) -> pydicom.Dataset:
 @cache
 def _tag(key: Key) -> int:
     """Looked up once: pydicom would translate a keyword at every use."""
-    return ATTRIBUTES[key][0] if key in ATTRIBUTES else Tag(key)
+    if isinstance(key, int):
+        return key
+    if key in ATTRIBUTES:
+        return ATTRIBUTES[key][0]
+    from pydicom.tag import Tag
+
+    return Tag(key)
 
 
 def value(data: pydicom.Dataset, key: Key) -> Any:
@@ -82,9 +89,15 @@ def joined(data: pydicom.Dataset, key: Key) -> str:
 def _no_sequence(data: pydicom.Dataset, key: Key) -> Any:
     """The value; a sequence where a text belongs would be read through, and raise anything."""
     found = value(data, key)
-    if type(data) is not LeanHeader and isinstance(found, _NESTED):
+    if type(data) is not LeanHeader and _is_nested(found):
         raise MedsslError("DICOM_TAG_INVALID", f"{_name(key)} is a sequence")
     return found
+
+
+def _is_nested(found: Any) -> bool:
+    import pydicom
+
+    return isinstance(found, pydicom.Sequence | pydicom.Dataset)
 
 
 @lru_cache(maxsize=4096)
@@ -161,6 +174,8 @@ def items(data: pydicom.Dataset, key: Key) -> list[pydicom.Dataset]:
     found = value(data, key)
     if found is None:
         return []
+    import pydicom
+
     if not isinstance(found, pydicom.Sequence):
         raise MedsslError("DICOM_TAG_INVALID", f"{_name(key)} is not a sequence")
     return list(found)
