@@ -163,8 +163,6 @@ def file_fields(data: pydicom.Dataset) -> dict[str, Any]:
     if missing:
         raise MedsslError("DICOM_TAG_MISSING", f"{missing[0]} is absent")
     sop_class = text(data, "SOPClassUID")
-    instance = number(data, "InstanceNumber")
-    whole = instance is not None and math.isfinite(instance)
     return {
         "sop_uid": uids["SOPInstanceUID"],
         "series_uid": uids["SeriesInstanceUID"],
@@ -175,9 +173,19 @@ def file_fields(data: pydicom.Dataset) -> dict[str, Any]:
         "bits_stored": int(required(data, "BitsStored")),
         "signed": required(data, "PixelRepresentation") == 1,
         "picture": (int(required(data, "Rows")), int(required(data, "Columns"))),
-        "instance": int(instance) if whole and instance is not None else None,
+        "instance": instance_number(data),
         "facts": read_facts(data),
     }
+
+
+def instance_number(data: pydicom.Dataset) -> int | None:
+    """Instance Number, None where there is none.
+
+    Raises:
+        MedsslError: DICOM_TAG_INVALID.
+    """
+    found = number(data, "InstanceNumber")
+    return int(found) if found is not None and math.isfinite(found) else None
 
 
 def classic_slice(path: Path, data: pydicom.Dataset) -> SliceHeader:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medssl.ingest.geometry import SlicePose
 from medssl.ingest.headers import Refused, SliceHeader
-from medssl.ingest.scan import Kind, sniff
-from medssl.ingest.slices import read_slices
+from medssl.ingest.lean import LeanHeader
+from medssl.ingest.scan import Kind, opened
+from medssl.ingest.shared import Repeats, joined, parted
+from medssl.ingest.slices import open_header, read_slices
 
-_HEADER = [field.name for field in fields(SliceHeader) if field.name not in ("path", "pose")]
-_POSE = [field.name for field in fields(SlicePose)]
+_REPEATS = Repeats()
+"""Of the files that this process has looked at."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,20 @@ def look(path: Path, folder: Path, allow: Collection[str] = ()) -> Any:
         folder: not used; what every work is given.
         allow: codes of defects to accept.
     """
-    kind, note = sniff(path)
+    kind, note, opening = opened(path)
     if kind is not Kind.DICOM:
         return [kind.value, note, None]
-    found = read_slices(path, allow)
+    data = open_header(path, opening)
+    lean = isinstance(data, LeanHeader)
+    if lean and (known := _REPEATS.get(data, allow)) is not None:
+        return [kind.value, note, [known]]
+    found = read_slices(path, allow, data)
     if isinstance(found, Refused):
         return [kind.value, note, [found.series_uid, found.code, found.detail]]
-    return [kind.value, note, [_plain(header) for header in found]]
+    plain = [parted(header) for header in found]
+    if lean and len(found) == 1:
+        _REPEATS.keep(data, allow, found[0], plain[0])
+    return [kind.value, note, plain]
 
 
 def seen(path: Path, plain: Any) -> Seen:
@@ -55,27 +63,4 @@ def seen(path: Path, plain: Any) -> Seen:
         return Seen(Kind(kind), note)
     if isinstance(found[0], str):
         return Seen(Kind(kind), note, Refused(path, *found))
-    return Seen(Kind(kind), note, [_header(path, one) for one in found])
-
-
-def _plain(header: SliceHeader) -> list[Any]:
-    return [
-        [getattr(header.pose, name) for name in _POSE],
-        [getattr(header, name) for name in _HEADER],
-    ]
-
-
-def _header(path: Path, plain: list[Any]) -> SliceHeader:
-    pose, values = plain
-    return SliceHeader(
-        path=path,
-        pose=SlicePose(*map(_frozen, pose)),
-        **{name: _frozen(value) for name, value in zip(_HEADER, values, strict=True)},
-    )
-
-
-def _frozen(value: Any) -> Any:
-    """Lists back to the tuples they were."""
-    if type(value) is not list:
-        return value
-    return tuple(map(_frozen, value)) if value and type(value[0]) is list else tuple(value)
+    return Seen(Kind(kind), note, [joined(path, one) for one in found])

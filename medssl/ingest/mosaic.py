@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 _COUNT_CREATOR, _COUNT = 0x00190010, 0x0019100A  # Number Of Images In Mosaic
-_CSA_CREATOR, _CSA = 0x00290010, 0x00291010  # CSA Image Header Info
-MOSAIC_TAGS = (_COUNT_CREATOR, _COUNT, _CSA_CREATOR, _CSA)
+_CSA_CREATOR, CSA = 0x00290010, 0x00291010  # CSA Image Header Info
+MOSAIC_TAGS = (_COUNT_CREATOR, _COUNT, _CSA_CREATOR, CSA)
 _PARALLEL = 1e-3  # how far the two normals may be apart
 _TOO_LARGE = 10_000
 
@@ -84,7 +84,7 @@ def mosaic_slices(whole: SliceHeader, data: pydicom.Dataset) -> list[SliceHeader
 def _csa(data: pydicom.Dataset) -> dict[str, Any]:
     from nibabel.nicom import csareader
 
-    stored = value(data, _CSA) if "SIEMENS CSA HEADER" in text(data, _CSA_CREATOR) else None
+    stored = value(data, CSA) if "SIEMENS CSA HEADER" in text(data, _CSA_CREATOR) else None
     if not isinstance(stored, bytes):
         raise MedsslError("MOSAIC_UNSUPPORTED", "It has no CSA header")
     try:

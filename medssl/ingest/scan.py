@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 from medssl.errors import MedsslError
 from medssl.ingest.bounded import Bounded
+from medssl.ingest.opening import Opening, read_opening
 
 HEAD_BYTES = 352
 NIFTI1_HEADER, NIFTI2_HEADER = 348, 540
@@ -181,19 +183,31 @@ def _listed(entry: os.DirEntry[str], relative: str, base: Path) -> Listed:
 
 def sniff(path: Path) -> tuple[Kind, str]:
     """The kind of one file by its first bytes, and a note free of identifiers."""
-    if path.is_dir():
-        return Kind.BROKEN, "a folder that cannot be opened"
-    if not path.is_file():
-        return Kind.OTHER, "not a regular file"
+    return opened(path)[:2]
+
+
+def opened(path: Path) -> tuple[Kind, str, Opening | None]:
+    """As :func:`sniff`, and the first bytes of what could be opened."""
     try:
-        with path.open("rb") as stream:
-            head = stream.read(HEAD_BYTES)
+        mode = path.stat().st_mode
     except OSError:
-        return Kind.BROKEN, "cannot be opened"
+        mode = 0
+    if stat.S_ISDIR(mode):
+        return Kind.BROKEN, "a folder that cannot be opened", None
+    if not stat.S_ISREG(mode):
+        return Kind.OTHER, "not a regular file", None
+    try:
+        opening = read_opening(path)
+    except OSError:
+        return Kind.BROKEN, "cannot be opened", None
+    return *_by_bytes(path, opening.data[:HEAD_BYTES]), opening
+
+
+def _by_bytes(path: Path, head: bytes) -> tuple[Kind, str]:
     kind, note = _by_content(path, head)
-    name = path.name.lower()
     if kind is not Kind.OTHER or note:
         return kind, note
+    name = path.name.lower()
     if name.endswith((".csv", ".json")):
         return Kind.TABLE, ""
     if name.endswith(IMAGE_SUFFIXES) or (not head and "." not in name):

@@ -16,6 +16,7 @@ from medssl.ingest.headers import Refused, SliceHeader, classic_slice, refuse_pi
 from medssl.ingest.kinds import ENHANCED, PICTURE, PROJECTION, refuse_kind
 from medssl.ingest.lean import LeanHeader, read_lean
 from medssl.ingest.mosaic import MOSAIC_TAGS, is_mosaic, mosaic_slices
+from medssl.ingest.opening import Opening
 from medssl.ingest.radiograph import radiograph
 from medssl.ingest.stated import STATED_TAGS
 from medssl.ingest.tags import required, text
@@ -23,26 +24,33 @@ from medssl.ingest.tags import required, text
 if TYPE_CHECKING:
     import pydicom
 
-_PRIVATE = (*STATED_TAGS, *MOSAIC_TAGS, *B_VALUE_TAGS)
-_TAGS: list[Any] = [*(tag for tag, _ in ATTRIBUTES.values()), *_PRIVATE]
+PRIVATE = frozenset((*STATED_TAGS, *MOSAIC_TAGS, *B_VALUE_TAGS))
+"""Wanted tags of makers."""
+_TAGS: list[Any] = [*(tag for tag, _ in ATTRIBUTES.values()), *PRIVATE]
 
 
-def read_slices(path: Path, allow: Collection[str] = ()) -> list[SliceHeader] | Refused:
+def read_slices(
+    path: Path, allow: Collection[str] = (), data: Any = None
+) -> list[SliceHeader] | Refused:
     """Read one file's header, up to the pixels. Never raises for what a file holds.
 
     Args:
         path: the file.
         allow: codes of defects to accept.
+        data: what :func:`open_header` says of it, where that was asked before.
 
     Returns:
         its slices in the order of its frames or tiles, one or more.
     """
+    if data is None:
+        data = open_header(path)
+    if isinstance(data, Refused):
+        return data
     series_uid = ""
     try:
         # pydicom's warnings quote values, and values can be a patient's.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = _open(path)
             series_uid = text(data, "SeriesInstanceUID")
             accepted = refuse_kind(data, allow)
             refuse_pixels(data)
@@ -51,39 +59,44 @@ def read_slices(path: Path, allow: Collection[str] = ()) -> list[SliceHeader] | 
 
                 return enhanced_slices(path, data, allow, accepted)
             if text(data, "SOPClassUID") in PROJECTION:
-                return [replace(radiograph(path, data, allow, accepted), raw=_raw(data))]
+                return [replace(radiograph(path, data, allow, accepted), raw=raw_pixels(data))]
             if text(data, "SOPClassUID") in PICTURE:
                 return picture_slices(path, data, accepted)
-            one = replace(classic_slice(path, data), defects=accepted, raw=_raw(data))
+            one = replace(classic_slice(path, data), defects=accepted, raw=raw_pixels(data))
             return mosaic_slices(one, data) if is_mosaic(data) else [one]
     except MedsslError as error:
         return Refused(path, series_uid, error.code, error.what)
 
 
-def _raw(data: pydicom.Dataset | LeanHeader) -> tuple[int, int, int] | None:
+def raw_pixels(data: pydicom.Dataset | LeanHeader) -> tuple[int, int, int] | None:
     """First byte and number of bytes of plain pixels, and their bits allocated."""
     if not isinstance(data, LeanHeader) or data.pixels is None:
         return None
     return *data.pixels, int(required(data, "BitsAllocated"))
 
 
-def _open(path: Path) -> Any:
-    """The header: a LeanHeader of a plain file, else pydicom's data set."""
+def open_header(path: Path, opening: Opening | None = None) -> Any:
+    """The header: a LeanHeader of a plain file, else pydicom's data set, or why there is none.
+
+    Args:
+        path: the file.
+        opening: its first bytes, where they were read before.
+    """
     try:
-        lean = read_lean(path, _PRIVATE)
-        if lean is not None:
-            return lean
-        return _by_pydicom(path)
+        lean = read_lean(path, PRIVATE, opening)
+        return _by_pydicom(path) if lean is None else lean
     except (OSError, EOFError) as error:
-        raise MedsslError("FILE_UNREADABLE", f"Not readable: {type(error).__name__}") from None
+        return Refused(path, "", "FILE_UNREADABLE", f"Not readable: {type(error).__name__}")
     except MemoryError:
         raise
     # A hostile or broken header can raise anything inside pydicom; it is that file's rejection.
     except Exception as error:
-        raise MedsslError("FILE_UNREADABLE", f"Not parsable: {type(error).__name__}") from None
+        return Refused(path, "", "FILE_UNREADABLE", f"Not parsable: {type(error).__name__}")
 
 
-def _by_pydicom(path: Path) -> Any:
+def _by_pydicom(path: Path) -> pydicom.Dataset:
     import pydicom  # takes longer to import than a thousand plain files to read
 
-    return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)

@@ -174,10 +174,10 @@ def test_a_header_that_kills_its_reader_is_refused_alone(tree, tmp_path, monkeyp
 
     read = look.read_slices
 
-    def hostile(path, allow):
+    def hostile(path, *rest):
         if path.parent.name == "3":
             die()
-        return read(path, allow)
+        return read(path, *rest)
 
     monkeypatch.setattr(look, "read_slices", hostile)
     summary = ingest(tree, tmp_path / "store", workers=2)

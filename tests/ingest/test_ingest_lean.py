@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,11 +18,14 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
 from medssl.errors import MedsslError
-from medssl.ingest import slices
+from medssl.ingest import lean, look, slices
 from medssl.ingest.attributes import ATTRIBUTES
 from medssl.ingest.headers import Refused
+from medssl.ingest.journal import line
 from medssl.ingest.lean import read_lean
 from medssl.ingest.pixels import SliceReader, read_plain
+from medssl.ingest.scan import Kind
+from medssl.ingest.shared import Repeats
 from medssl.ingest.slices import read_slices
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -92,12 +96,12 @@ def test_plain_files_are_read_without_pydicom(tmp_path, write_stack, by_pydicom,
             change(data)
 
     for path in write_stack(tmp_path, 3, change=apply, EchoTime="4.920", SliceThickness=2):
-        assert read_lean(path, slices._PRIVATE) is not None
-        lean, full = read_slices(path), by_pydicom(path)
-        assert lean == full
-        assert lean[0].raw is not None
+        assert read_lean(path, slices.PRIVATE) is not None
+        short, full = read_slices(path), by_pydicom(path)
+        assert short == full
+        assert short[0].raw is not None
         assert full[0].raw is None
-        np.testing.assert_array_equal(SliceReader().read(lean[0]), SliceReader().read(full[0]))
+        np.testing.assert_array_equal(SliceReader().read(short[0]), SliceReader().read(full[0]))
 
 
 def two_values(data: Dataset) -> None:
@@ -210,3 +214,61 @@ def test_bits_above_the_stored_ones_are_refused(tmp_path, make_slice):
     assert read_plain([header, header]) is None
     with pytest.raises(MedsslError, match="PIXEL_FORMAT_UNSUPPORTED"):
         SliceReader().read(header)
+
+
+def steps(path):
+    """A copy of a file whose slice lies elsewhere and is another instance, at another time."""
+    data = pydicom.dcmread(path)
+    for number in range(4):
+        data.SOPInstanceUID = f"1.2.3.{10**number}"
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+        data.InstanceNumber, data.AcquisitionTime = number, f"12000{number}"
+        data.ImagePositionPatient = [-0.0, 0.0, 2.5 * number]
+        data.EchoTime = "-0.0" if number % 2 else "0.0"
+        copy = path.with_name(f"{path.name}-{number}")
+        data.save_as(copy, enforce_file_format=True)
+        yield copy
+
+
+def test_what_slices_have_alike_is_read_once_and_the_same(tmp_path, write_stack):
+    """The lines of files looked at one after the other are those of each looked at alone."""
+    (path,) = write_stack(tmp_path / "a", 1, EchoTime="1")
+    (other,) = write_stack(tmp_path / "b", 1, modality="CT", PatientID="P2")
+    implicitly, bare = tmp_path / "implicit", tmp_path / "bare"
+    data = pydicom.dcmread(path)
+    del data.ImagePositionPatient
+    data.save_as(bare, enforce_file_format=True)
+    implicit(data)
+    data.save_as(implicitly, enforce_file_format=True)
+    cut = tmp_path / "cut"
+    cut.write_bytes(path.read_bytes()[:700])
+    paths = [*steps(path), *steps(other), bare, *steps(path), implicitly, cut, *steps(path)]
+    alone = []
+    for one in paths:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lean, "_LAYOUTS", {})
+            patch.setattr(look, "_REPEATS", Repeats())
+            alone.append(line("k", look.look(one, tmp_path)))
+    for _ in range(2):
+        assert [line("k", look.look(one, tmp_path)) for one in paths] == alone
+    assert [look.seen(one, look.look(one, tmp_path)).slices for one in paths] == [
+        read_slices(one) for one in paths
+    ]
+
+
+@relaxed
+@given(seed=st.integers(0, 2**32))
+def test_damage_beside_a_sound_slice_is_never_read_differently(
+    tmp_path, write_stack, by_pydicom, seed
+):
+    """A damaged file after sound ones, which leave their layout behind."""
+    folder = tmp_path / "sound"
+    if not folder.exists():
+        write_stack(folder, 3, modality="CT", change=lambda _, data: nested(data))
+    sound = sorted(folder.iterdir())
+    path = tmp_path / f"g{next(numbers)}"
+    path.write_bytes(mutated(sound[2].read_bytes(), seed))
+    for one in (*sound, path):
+        found = look.seen(one, look.look(one, tmp_path))
+    if found.kind is Kind.DICOM:
+        assert as_read(found.slices) == as_read(by_pydicom(path))
