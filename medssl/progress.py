@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -16,6 +17,9 @@ def track(iterable: Iterable[T], description: str, total: float | None = None) -
         description: the text before the bar; no identifiers.
         total: its length, where ``len(iterable)`` does not tell.
     """
+    if not sys.stderr.isatty():
+        yield from iterable
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,

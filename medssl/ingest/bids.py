@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from medssl.errors import MedsslError
 from medssl.ingest.bids_labels import LABEL_SUFFIXES, BidsImage, match_labels, parse_name, read_json
 from medssl.ingest.scan import IMAGE_KINDS, Found, Kind
-from medssl.ingest.tables import DataSet, Row, Tables, identifying, typed_column
+from medssl.ingest.tables import DataSet, Row, Tables, folders_above, identifying, typed_column
 from medssl.store.records import LabelValue
 
 DESCRIPTION, PARTICIPANTS = "dataset_description.json", "participants.tsv"
@@ -87,7 +87,7 @@ def _roots(found: Sequence[Found], datasets: dict[str, DataSet]) -> dict[str, bo
     """Relative path of every BIDS root, and whether it says that it is a derivative."""
     roots = {}
     for item in found:
-        if PurePosixPath(item.relative).name != DESCRIPTION or item.kind is not Kind.TABLE:
+        if item.kind is not Kind.TABLE or PurePosixPath(item.relative).name != DESCRIPTION:
             continue
         root, description = _folder(item.relative), read_json(item)
         if description is None:
@@ -106,9 +106,9 @@ def _folder(relative: str) -> str:
 
 
 def _nearest(relative: str, roots: dict[str, bool]) -> str | None:
-    folders = (str(parent) for parent in PurePosixPath(relative).parents)
-    names = ("" if folder == "." else folder for folder in folders)
-    return next((name for name in names if name in roots), None)
+    return (
+        next((name for name in folders_above(relative) if name in roots), None) if roots else None
+    )
 
 
 def _describe(

@@ -83,8 +83,11 @@ def _result(
         kinds.update(dict.fromkeys(together, Kind.REFUSED))
         paths = [by_path[name].path for name in together]
         rejections.append(Rejection(paths, error.code, error.what))
-    found = [replace(item, kind=kinds.get(item.relative, item.kind)) for item in found]
-    return Attached(found, data, rejections)
+    changed = [
+        replace(item, kind=kinds[item.relative]) if item.relative in kinds else item
+        for item in found
+    ]
+    return Attached(changed, data, rejections)
 
 
 def _data_of(item: Found, by_path: dict[str, Found]) -> str | None:

@@ -64,7 +64,7 @@ def shared_facts(headers: Iterable[Facts]) -> Facts:
     One slice with burned-in text is enough for the volume.
     """
     values: dict[str, list[str]] = {}
-    for facts in headers:
+    for facts in dict.fromkeys(headers):  # mostly one, of a thousand slices
         for key, value in facts:
             values.setdefault(key, []).append(value)
     agreed = {key: found[0] if len(set(found)) == 1 else "" for key, found in values.items()}

@@ -233,12 +233,12 @@ def item_of(job: Job, seen: Survey) -> Item:
     """A job as work, known by its files and what is made of them."""
     drawn = [] if job.drawing is None else job.drawing.paths
     of_label = 0 if job.label is None else len(job.label.files)
-    files = map(seen.key, [*job.files, *drawn])
+    files = map(seen.keys.__getitem__, [*job.files, *drawn])
     text = "|".join([job.kind, job.modality, *files, f"{of_label}:{job.row.channels}"])
     if job.drawing is not None:
         text += f"|{job.drawing.values}|{sorted(job.drawing.rules.only)}"
     for volume in job.volumes:
-        slices = ",".join(f"{seen.key(h.path)}:{h.frame}:{h.tile}" for h in volume.headers)
+        slices = ",".join(f"{seen.keys[h.path]}:{h.frame}:{h.tile}" for h in volume.headers)
         text += f"|{volume.part}|{slices}|{volume.affine}|{volume.resampled}"
     key = sha256(text.encode()).hexdigest()[:32]
     count = len(job.files) + len(drawn)
@@ -272,7 +272,7 @@ def read_labels_in_a_process(
 ) -> list[Found]:
     """As :func:`medssl.ingest.label_maps.read_labels`, several at a time."""
     said = sha256(f"{sorted(rules.stated)}{sorted(rules.only)}".encode()).hexdigest()[:8]
-    items = [Item(seen.key(path) + said, path) for path in sorted(paths)]
+    items = [Item(seen.keys[path] + said, path) for path in sorted(paths)]
     found: list[Found] = []
     for item, answer in run_items(partial(label_header, rules=rules), items, folder, pool):
         if answer.error is not None:

@@ -7,7 +7,6 @@ identifier always gives the same pseudonym. The key is kept apart from the store
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -42,10 +41,11 @@ class Pseudonymizer:
             raise MedsslError("KEY_INVALID", f"A site key is {KEY_BYTES} bytes")
         self._key = key
         self._folder = cache(partial(self._hash, "path"))
+        self._series = cache(partial(self._hash, "series"))
 
     def _hash(self, domain: str, text: str, length: int = _LENGTH) -> str:
         message = f"{domain}\0{text}".encode("utf-8", "surrogateescape")
-        return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:length]
+        return hmac.digest(self._key, message, "sha256").hex()[:length]
 
     def subject(self, text: str) -> str:
         """``sub-`` and 12 hex digits; ``text`` is a PatientID or a subject of a table."""
@@ -57,7 +57,7 @@ class Pseudonymizer:
 
     def series(self, text: str) -> str:
         """``ser-`` and 12 hex digits, of a SeriesInstanceUID."""
-        return "ser-" + self._hash("series", text.strip())
+        return "ser-" + self._series(text.strip())
 
     def frame(self, text: str) -> str:
         """``frm-`` and 12 hex digits, of a Frame of Reference UID; "" of none."""

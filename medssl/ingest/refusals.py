@@ -39,7 +39,7 @@ def rejected_groups(
     for number, one in enumerate(refused):
         files = [path for path in one.files if path in seen.slices]
         if one.code in PICTURED and files and len(items) < _MOST:
-            text = "|".join(map(seen.key, files))
+            text = "|".join(map(seen.keys.__getitem__, files))
             items[number] = Item(sha256(text.encode()).hexdigest()[:32], files)
     answers = run_items(_draw, list(items.values()), folder, pool)
     drawn = dict(zip(items, (answer.value for _, answer in answers), strict=True))

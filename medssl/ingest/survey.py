@@ -27,20 +27,20 @@ class Survey:
         found: every file, by relative path.
         slices: of each DICOM file, or why it has none.
         listed: the same files.
+        keys: of each, what changes when the file does, as far as its name, size and time of change
+            tell.
     """
 
     found: list[Found]
     slices: dict[Path, list[SliceHeader] | Refused]
     listed: dict[Path, Listed]
-
-    def key(self, path: Path) -> str:
-        """What changes when the file does, as far as its name, size and time of change tell."""
-        return _key(self.listed[path])
+    keys: dict[Path, str]
 
     def beside(self, other: Survey) -> Survey:
         """This and another one."""
         found = sorted([*self.found, *other.found], key=lambda item: item.relative)
-        return Survey(found, self.slices | other.slices, self.listed | other.listed)
+        keys = self.keys | other.keys
+        return Survey(found, self.slices | other.slices, self.listed | other.listed, keys)
 
 
 def survey(listed: Sequence[Listed], folder: Path, allow: Collection[str], pool: Pool) -> Survey:
@@ -56,9 +56,10 @@ def survey(listed: Sequence[Listed], folder: Path, allow: Collection[str], pool:
         MedsslError: DISK_FULL.
     """
     short = Pool(pool.workers, Limits(_SECONDS, 0.0, pool.limits.bytes))
-    items = [Item(_key(item), item.path) for item in listed if not item.link]
+    keys = {item.path: _key(item) for item in listed}
+    items = [Item(keys[item.path], item.path) for item in listed if not item.link]
     answers = run_items(partial(look, allow=allow), items, folder, short)
-    result = Survey([], {}, {item.path: item for item in listed})
+    result = Survey([], {}, {item.path: item for item in listed}, keys)
     for item in track(_merged(listed, answers, result), "Look", total=len(listed)):
         result.found.append(item)
     return result

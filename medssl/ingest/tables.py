@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -90,6 +90,13 @@ class DataSet:
     remarks: list[str] = field(default_factory=list)
 
 
+def folders_above(relative: str) -> Iterator[str]:
+    """The folders that a file is in, the nearest first; "" is IN."""
+    while relative:
+        relative = relative.rpartition("/")[0]
+        yield relative
+
+
 class Tables:
     """All tables below IN."""
 
@@ -118,11 +125,10 @@ class Tables:
 
     def of(self, relative: str) -> DataSet | None:
         """The data set of the nearest folder above a file that has tables."""
-        for parent in PurePosixPath(relative).parents:
-            root = "" if str(parent) == "." else str(parent)
-            if root in self._by_root:
-                return self._by_root[root]
-        return None
+        if not self._by_root:
+            return None
+        roots = (root for root in folders_above(relative) if root in self._by_root)
+        return self._by_root.get(next(roots, ""))
 
     def label_names(self) -> dict[int, str]:
         """Names of label map values over all data sets.
