@@ -35,29 +35,9 @@ from medssl.ingest.split import Part, split
 from medssl.ingest.volume import DicomVolume
 from medssl.store.original import OriginalGrid
 
-__all__ = ["ALLOWABLE", "DicomVolume", "Rejection", "find_volumes"]
+__all__ = ["DicomVolume", "Rejection", "find_volumes"]
 
 Array = npt.NDArray[Any]
-
-ALLOWABLE = frozenset(
-    {
-        "LOCALIZER",
-        "DERIVED",
-        "LABEL_OVERLAP",
-        "SLICES_FEWER_THAN_STATED",
-        "SLICES_FEWER_THAN_SIBLING",
-        "SPACING_UNKNOWN",
-        "SPACING_UNEVEN",
-        "GANTRY_TILT",
-        "BURNED_IN_TEXT",
-        "FACE_NOT_REMOVED",
-    }
-)
-"""Defects of which a volume can still be made, if the user says so. SPACING_UNKNOWN is one of
-radiographs alone (pictures have it without asking), LABEL_OVERLAP one of label objects.
-SPACING_UNEVEN resamples the slices; GANTRY_TILT believes the positions where the header states
-another tilt. FACE_NOT_REMOVED is one of ingest with ``deface``."""
-
 
 # A file of which not even the series can be read, in a folder of one series, is taken for a slice
 # of it: without that slice the volume could be short, and nothing else would tell.
@@ -75,7 +55,7 @@ def find_volumes(
         files: DICOM files in any order; folders are not entered.
         single_slices: accept a series of one slice as a 2D image, instead of refusing it with
             SPACING_UNKNOWN.
-        allow: codes of :data:`ALLOWABLE` to accept; the volumes then say so.
+        allow: codes of :data:`medssl.ingest.allowable.ALLOWABLE` to accept; volumes say so then.
 
     Returns:
         the volumes, by first file of their series, those of one series next to each other; and the

@@ -16,10 +16,11 @@ from medssl.errors import MedsslError
 from medssl.ingest import vocabulary
 from medssl.ingest.pseudonym import Pseudonymizer
 from medssl.ingest.tags import text
-from medssl.store.records import LabelValue
 
 if TYPE_CHECKING:
     import pydicom
+
+    from medssl.store.records import LabelValue
 
 Facts = tuple[tuple[str, str], ...]
 """Pairs of a keyword and its value, "" where it is absent: plain strings, real values."""

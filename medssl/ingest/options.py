@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from medssl.errors import CODES, MedsslError
-from medssl.ingest.dicom import ALLOWABLE
+from medssl.ingest.allowable import ALLOWABLE
 from medssl.ingest.facts import KEEPABLE
 
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
@@ -36,7 +36,7 @@ class Options:
         label_names: names of label map values, over those that tables state.
         modality: DICOM code for files that state none (NIfTI, PNG, .npz, ...).
         class_folders: take the folder of a picture without a table for its class.
-        allow: codes of defects to accept (:data:`medssl.ingest.dicom.ALLOWABLE`); the manifest
+        allow: codes of defects to accept (:data:`medssl.ingest.allowable.ALLOWABLE`); the manifest
             keeps them for each volume that has one.
         structures: of DICOM SEG and RTSTRUCT, take those of these names alone.
         site: a plain word for the site of all volumes, instead of a pseudonym of what headers say.

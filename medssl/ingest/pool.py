@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from select import select
 
@@ -90,9 +91,9 @@ def run_items(
         folder: of the journal, and of what work writes; made where missing.
         pool: where.
 
-    Yields:
-        every item and its answer. The error is what the work raised, or READER_FAILED where its
-        process crashed or went beyond its limits.
+    Returns:
+        every item and its answer; the first are already being worked on. The error is what the work
+        raised, or READER_FAILED where its process crashed or went beyond its limits.
 
     Raises:
         MedsslError: what the work raised where that is not the input's fault (DISK_FULL).
@@ -101,16 +102,28 @@ def run_items(
     journal = Journal(folder)
     rest = [item for item in items if item.key not in journal.lines]
     waiting = iter(_batches(rest, pool, journal))
-    running: deque[Batch] = deque()
+    running = deque(islice(waiting, pool.workers + _BATCHES))
     alone = threadpool_limits(1)  # inherited by the children; see isolate
+    _start(running, work, pool)
+    return _answers(work, items, pool, journal, running, waiting, alone)
+
+
+def _answers(
+    work: Work,
+    items: Sequence[Item],
+    pool: Pool,
+    journal: Journal,
+    running: deque[Batch],
+    waiting: Iterator[Batch],
+    alone: threadpool_limits,
+) -> Iterator[tuple[Item, Answer]]:
     try:
         for item in items:
             while item.key not in journal.lines:
-                while len(running) < pool.workers + _BATCHES and (new := next(waiting, None)):
-                    running.append(new)
                 _turn(running, work, pool)
                 if running[0].ended:
                     journal.take(running.popleft().path)
+                    running.extend(islice(waiting, 1))
             yield item, journal.answer(item.key)
     finally:
         alone.restore_original_limits()
@@ -133,13 +146,19 @@ def _batches(items: Sequence[Item], pool: Pool, journal: Journal) -> Iterator[Ba
         yield pool.batch(batch, journal.new())
 
 
-def _turn(running: deque[Batch], work: Work, pool: Pool) -> None:
-    """Start what may start, and wait until something changes."""
+def _start(running: deque[Batch], work: Work, pool: Pool) -> list[Batch]:
+    """Start what may start; returns what is active."""
     active = [batch for batch in running if batch.active]
     for batch in running:
         if len(active) < pool.workers and not batch.active and not batch.ended:
             batch.start(work, pool.limits)
             active.append(batch)
+    return active
+
+
+def _turn(running: deque[Batch], work: Work, pool: Pool) -> None:
+    """Start what may start, and wait until something changes."""
+    active = _start(running, work, pool)
     if not running[0].ended:
         pool.wait(active)
         for batch in active:

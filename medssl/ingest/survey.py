@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -44,7 +44,14 @@ class Survey:
 
 
 def survey(listed: Sequence[Listed], folder: Path, allow: Collection[str], pool: Pool) -> Survey:
-    """Look at every file once, several at a time.
+    """As :func:`begin_survey`, to its end."""
+    return begin_survey(listed, folder, allow, pool)()
+
+
+def begin_survey(
+    listed: Sequence[Listed], folder: Path, allow: Collection[str], pool: Pool
+) -> Callable[[], Survey]:
+    """Begin to look at every file once, several at a time.
 
     Args:
         listed: the files.
@@ -52,17 +59,24 @@ def survey(listed: Sequence[Listed], folder: Path, allow: Collection[str], pool:
         allow: codes of defects to accept.
         pool: where; the time for each file is short.
 
+    Returns:
+        what waits for the end of it and says what was seen.
+
     Raises:
-        MedsslError: DISK_FULL.
+        MedsslError: DISK_FULL; so may what is returned.
     """
     short = Pool(pool.workers, Limits(_SECONDS, 0.0, pool.limits.bytes))
     keys = {item.path: _key(item) for item in listed}
     items = [Item(keys[item.path], item.path) for item in listed if not item.link]
     answers = run_items(partial(look, allow=allow), items, folder, short)
     result = Survey([], {}, {item.path: item for item in listed}, keys)
-    for item in track(_merged(listed, answers, result), "Look", total=len(listed)):
-        result.found.append(item)
-    return result
+
+    def wait() -> Survey:
+        for item in track(_merged(listed, answers, result), "Look", total=len(listed)):
+            result.found.append(item)
+        return result
+
+    return wait
 
 
 def _merged(
@@ -80,7 +94,14 @@ def _merged(
         what = seen(item.path, answer.value)
         if what.slices is not None:
             result.slices[item.path] = what.slices
+            _ready_for(what.slices)
         yield Found(item.path, item.relative, what.kind, what.note)
+
+
+def _ready_for(slices: list[SliceHeader] | Refused) -> None:
+    """Import pydicom here once a file needs it: children have what their parent had."""
+    if not isinstance(slices, Refused) and slices[0].raw is None:
+        import pydicom  # noqa: F401
 
 
 def _key(item: Listed) -> str:

@@ -45,7 +45,7 @@ def _tag(key: Key) -> int:
         return ATTRIBUTES[key][0]
     from pydicom.tag import Tag
 
-    return Tag(key)
+    return int(Tag(key))
 
 
 def value(data: pydicom.Dataset, key: Key) -> Any:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from medssl.errors import CODES
-from medssl.ingest.dicom import ALLOWABLE
+from medssl.ingest.allowable import ALLOWABLE
 from medssl.ingest.report.advice import ADVICE, advice
 from medssl.ingest.report.odd import FEWEST, find_odd
 from medssl.ingest.report.rows import Rows

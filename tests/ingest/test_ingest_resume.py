@@ -15,7 +15,7 @@ import pytest
 from stores import bytes_of
 
 from medssl.errors import MedsslError
-from medssl.ingest import make, run, unfinished
+from medssl.ingest import make, steps, unfinished
 from medssl.ingest.journal import Journal
 from medssl.ingest.run import ingest
 
@@ -94,7 +94,7 @@ def test_nothing_that_was_finished_is_read_again(tree, whole, tmp_path, monkeypa
         time.sleep(0.05)
         return make.make(keyed, folder)
 
-    monkeypatch.setattr(run, "make", noted)
+    monkeypatch.setattr(steps, "make", noted)
     child = start(tree, tmp_path / "store", tmp_path / "site.key")
     until = time.monotonic() + 20
     while len(done(tmp_path / "store")) < 54 + 3 and time.monotonic() < until:
@@ -118,7 +118,7 @@ def test_other_options_start_anew(tree, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "plan", stopped)
+        patch.setattr(steps, "plan", stopped)
         with pytest.raises(KeyboardInterrupt):
             ingest(tree, tmp_path / "store")
     work = tmp_path / ".store.partial"
@@ -164,7 +164,7 @@ def test_a_file_that_changed_meanwhile_is_read_again(tree, tmp_path, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "Loader", stopped)
+        patch.setattr(steps, "Loader", stopped)
         with pytest.raises(KeyboardInterrupt):
             ingest(tree, tmp_path / "store")
     changed = next(path for path in sorted((tree / "0").iterdir()))
@@ -179,7 +179,7 @@ def test_a_cluster_that_breaks_down_leaves_what_was_done(tree, whole, tmp_path, 
         raise MedsslError("SCHEDULER_UNAVAILABLE", "The cluster gave a batch up")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "plan", broken)
+        patch.setattr(steps, "plan", broken)
         with pytest.raises(MedsslError, match="SCHEDULER_UNAVAILABLE"):
             ingest(tree, tmp_path / "store", key_file=tmp_path / "site.key")
     summary = ingest(tree, tmp_path / "store", key_file=tmp_path / "site.key")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medssl.ingest.dicom import ALLOWABLE
+from medssl.ingest.allowable import ALLOWABLE
 
 _AGAIN = "Fetch the series again from the archive; the copy seems incomplete."
 _SCANNER = "Ask the site for the original series, or leave it out."
