@@ -96,6 +96,9 @@ def ingest(
       medssl ingest planning/ store/ --structure Liver --structure Spleen
       medssl ingest heads/ store/ --deface --site north --keep age
     """
+    # Threads for linear algebra would take the cores that the workers need; numpy starts them when
+    # it is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from medssl.ingest.run import ingest as run
 
     names = dict(_label_name(text) for text in label_name) if label_name else None

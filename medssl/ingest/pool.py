@@ -21,9 +21,6 @@ from medssl.errors import MedsslError
 from medssl.ingest.isolate import POLL, Batch, Limits, Work, do_batch
 from medssl.ingest.journal import Answer, Item, Journal
 
-_BATCHES = 3  # for each worker: a long one at the end should not keep the others waiting
-_MOST_FILES = 512  # in a batch: what is lost to a crash of the whole program
-
 
 class RemoteBatch(Batch):
     """Items that a machine of a cluster does, in a child of its own there."""
@@ -59,11 +56,15 @@ class Pool:
         workers: how many processes run at once, at least one.
         limits: of each item.
         cluster: whose machines do it; this one where None.
+        batches: for each worker: a long one at the end should not keep the others waiting.
+        most_files: in a batch.
     """
 
     workers: int
     limits: Limits
     cluster: Cluster | None = None
+    batches: int = 3
+    most_files: int = 512
 
     def batch(self, items: Sequence[Item], path: Path) -> Batch:
         """A batch that is done here or there."""
@@ -102,7 +103,7 @@ def run_items(
     journal = Journal(folder)
     rest = [item for item in items if item.key not in journal.lines]
     waiting = iter(_batches(rest, pool, journal))
-    running = deque(islice(waiting, pool.workers + _BATCHES))
+    running = deque(islice(waiting, pool.workers + pool.batches))
     alone = threadpool_limits(1)  # inherited by the children; see isolate
     _start(running, work, pool)
     return _answers(work, items, pool, journal, running, waiting, alone)
@@ -133,7 +134,7 @@ def _answers(
 
 def _batches(items: Sequence[Item], pool: Pool, journal: Journal) -> Iterator[Batch]:
     files = sum(item.files for item in items)
-    most = max(1, min(_MOST_FILES, -(-files // (pool.workers * _BATCHES))))
+    most = max(1, min(pool.most_files, -(-files // (pool.workers * pool.batches))))
     batch: list[Item] = []
     count = 0
     for item in items:

@@ -17,6 +17,7 @@ from medssl.ingest.scan import Found, Kind, Listed
 from medssl.progress import track
 
 _SECONDS = 60.0  # for one header
+_MOST_FILES = 4096  # in a batch: a header is read in no time, and the parent is busy meanwhile
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def begin_survey(
     Raises:
         MedsslError: DISK_FULL; so may what is returned.
     """
-    short = Pool(pool.workers, Limits(_SECONDS, 0.0, pool.limits.bytes))
+    limits = Limits(_SECONDS, 0.0, pool.limits.bytes)
+    short = Pool(pool.workers, limits, batches=1, most_files=_MOST_FILES)
     keys = {item.path: _key(item) for item in listed}
     items = [Item(keys[item.path], item.path) for item in listed if not item.link]
     answers = run_items(partial(look, allow=allow), items, folder, short)
