@@ -1,10 +1,11 @@
-"""How long reading a tree of DICOM takes: medssl beside other readers, and two floors.
+"""How long reading a tree of DICOM takes: medssl beside other readers, and floors.
 
 Every reader gets the same made-up tree and runs as a whole command, start-up included, in turn with
-the others, several times; the fastest run of each counts. Only ratios mean something on a machine
-that others share.
+the others, several times; the fastest run of each counts. The rows of one file say what start-up
+alone takes. Only ratios mean something on a machine that others share.
 
     python benchmarks/ingest.py --series 5 --slices 520 --rounds 3
+    python benchmarks/ingest.py --series 50 --only dcm2niix --only "medssl, 2 workers"
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 FLOORS = {
+    "start Python and NumPy": "import numpy",
     "read the bytes": "for f in files: open(f, 'rb').read()",
     "parse the headers": "import pydicom\n"
     "for f in files: pydicom.dcmread(f, stop_before_pixels=True)",
@@ -41,6 +43,7 @@ PEERS = {
     "save = SaveImage(output_dir=out, output_ext='.nii', print_log=False)\n"
     "for s in sorted({os.path.dirname(f) for f in files}): save(load(s)[None])",
 }
+ONE = ", one file"
 _START = (
     "import os, sys\nroot, out = sys.argv[1:]\n"
     "files = [os.path.join(d, f) for d, _, names in os.walk(root) for f in names]\n"
@@ -115,12 +118,20 @@ def main(
     slices: Annotated[int, typer.Option(help="Slices of each.")] = 520,
     side: Annotated[int, typer.Option(help="Rows and columns.")] = 128,
     rounds: Annotated[int, typer.Option(help="Runs of each reader.")] = 3,
+    only: Annotated[list[str] | None, typer.Option(help="Run this reader; all by default.")] = None,
 ) -> None:
     """Print a table of seconds and ratios."""
     with tempfile.TemporaryDirectory() as scratch:
-        root, out = Path(scratch) / "in", Path(scratch) / "out"
+        root, single, out = (Path(scratch) / name for name in ("in", "single", "out"))
         make_tree(root, series, slices, side)
+        make_tree(single, 1, 1, side)
         runs = commands(root, out)
+        alone = commands(single, out)
+        for name in ("dcm2niix", "medssl, 2 workers"):
+            if name in alone:
+                runs[name + ONE] = alone[name]
+        if only:
+            runs = {name: run for name, run in runs.items() if name.removesuffix(ONE) in only}
         best = dict.fromkeys(runs, float("inf"))
         for _ in range(rounds):
             for name, command in runs.items():
