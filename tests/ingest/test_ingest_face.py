@@ -5,13 +5,14 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medssl.errors import MedsslError
 from medssl.ingest.deface import deface
 from medssl.ingest.face import face_state
 from medssl.ingest.head import model_distance
 from medssl.ingest.run import ingest
-from medssl.ingest.skin import find_skin
+from medssl.ingest.skin import find_skin, near
 from medssl.phantom.face import face
 from medssl.store import Store
 from medssl.store.grid import from_canonical
@@ -168,3 +169,14 @@ def test_with_deface_a_head_whose_face_cannot_be_found_is_refused(tmp_path):
     ingest(folder, tmp_path / "kept", modality="MR", deface=True, allow=["FACE_NOT_REMOVED"])
     row = Store.open(tmp_path / "kept").manifest.iloc[0]
     assert (row["face"], list(row["defects"])) == ("unknown", ["FACE_NOT_REMOVED"])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_near_is_what_a_distance_transform_says(seed):
+    rng = np.random.default_rng(seed)
+    spacing = rng.choice([1.5, 2.9, 3.2, 3.5, 0.7 * 5, 5.0], 3)
+    mask = ndimage.gaussian_filter(rng.random(rng.integers(1, 24, 3)), seed / 8) > 0.52
+    for reach in (7.0, 14.0):
+        distance = ndimage.distance_transform_edt(~mask, sampling=spacing)
+        expected = distance <= reach if mask.any() else mask
+        np.testing.assert_array_equal(near(mask, spacing, reach), expected)
