@@ -1,16 +1,28 @@
-"""One raw array per volume: a ``.npy`` file, opened as a memory map: a crop reads its own bytes."""
+"""One raw array per volume: a ``.npy`` file, opened as a memory map: a crop reads its own bytes.
+
+Beside them, for caches alone, compressed chunks (blosc2, the optional extra ``compressed``).
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
+import mmap
+from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from medssl.errors import MedsslError
+
 Array = npt.NDArray[Any]
+
+OPEN_MAPS = 256  # each holds a file descriptor, and processes often may have 1024
+COMPRESSED = ".b2nd"
 
 _INTEGERS = (np.uint8, np.int16, np.uint16, np.int32)
 
@@ -49,6 +61,132 @@ def write_array(path: Path, array: Array) -> str:
 def read_array(path: Path) -> Array:
     """Open a ``.npy`` file as a read-only memory map."""
     return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+class OpenArrays:
+    """Arrays that stay open in this process, at most ``limit`` of them; the least used go first.
+
+    Parsing the header and mapping the file take longer than a small crop does. A copy of it that
+    is sent to another process starts empty.
+    """
+
+    def __init__(self, limit: int = OPEN_MAPS) -> None:
+        self._limit = limit
+        self._open: OrderedDict[str, Any] = OrderedDict()
+
+    def __call__(self, path: str) -> Any:
+        """The array of a ``.npy`` or ``.b2nd`` file, read-only.
+
+        Args:
+            path: of the file.
+
+        Returns:
+            a numpy array over the file's map, or what reads slices of compressed chunks.
+
+        Raises:
+            MedsslError: STORE_CORRUPT where the file is missing or not what its header says;
+                CONFIG_INVALID where it is compressed and blosc2 is not installed.
+        """
+        found = self._open.get(path)
+        if found is None:
+            found = open_compressed(path) if path.endswith(COMPRESSED) else _map(path)
+            self._open[path] = found
+            if len(self._open) > self._limit:
+                self._open.popitem(last=False)
+        else:
+            self._open.move_to_end(path)
+        return found
+
+    def __reduce__(self) -> tuple[type[OpenArrays], tuple[int]]:
+        return OpenArrays, (self._limit,)
+
+
+def _map(path: str) -> Array:
+    """As :func:`read_array`, without the cost of numpy's memmap class in every slice of it."""
+    try:
+        with Path(path).open("rb") as stream:
+            size = int.from_bytes(stream.read(10)[8:], "little")
+            shape, dtype = _parse_header(stream.read(size))
+            memory = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        count = int(np.prod(shape))
+        flat = np.frombuffer(memory, dtype, count, offset=10 + size)
+    except (OSError, ValueError, KeyError, SyntaxError, TypeError):
+        raise MedsslError(
+            "STORE_CORRUPT",
+            "An array is missing, cut short or damaged",
+            where=Path(path).stem,
+            fix="Restore it from a backup or ingest again.",
+        ) from None
+    return flat.reshape(shape)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse_header(text: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of a version 1.0 header; volumes of one scanner often share theirs."""
+    stream = io.BytesIO(len(text).to_bytes(2, "little") + text)
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if fortran or dtype.hasobject:
+        raise ValueError("the array is not plain and C-ordered")
+    return shape, dtype
+
+
+def blosc2_installed() -> bool:
+    """Whether compressed chunks can be written and read here."""
+    import importlib.util
+
+    return importlib.util.find_spec("blosc2") is not None
+
+
+def write_compressed(path: Path, array: Array, chunk: Sequence[int]) -> None:
+    """Write (channel, *spatial) as compressed chunks that are read one by one, losing nothing.
+
+    Args:
+        path: of the file, ending in ``.b2nd``.
+        array: the voxels.
+        chunk: spatial voxels of a chunk, such as those of a crop.
+
+    Raises:
+        MedsslError: CONFIG_INVALID where blosc2 is not installed.
+    """
+    blosc2 = _blosc2()
+    array = np.ascontiguousarray(array)
+    chunks = (1, *(min(int(c), n) for c, n in zip(chunk, array.shape[1:], strict=True)))
+    blocks = (1, *(min(32, c) for c in chunks[1:]))
+    settings = {"codec": blosc2.Codec.ZSTD, "clevel": 3, "nthreads": 1}
+    blosc2.asarray(
+        array, chunks=chunks, blocks=blocks, urlpath=str(path), mode="w", cparams=settings
+    )
+
+
+def open_compressed(path: str) -> Any:
+    """What reads slices of compressed chunks: ``[...]`` gives numpy arrays, one thread.
+
+    Raises:
+        MedsslError: STORE_CORRUPT, CONFIG_INVALID where blosc2 is not installed.
+    """
+    blosc2 = _blosc2()
+    try:
+        return blosc2.open(path, mode="r", mmap_mode="r", dparams={"nthreads": 1})
+    except (OSError, RuntimeError, ValueError):
+        raise MedsslError(
+            "STORE_CORRUPT",
+            "A compressed array is missing or damaged",
+            where=Path(path).stem,
+            fix="Remove the cache; it is made anew.",
+        ) from None
+
+
+def _blosc2() -> Any:
+    try:
+        import blosc2
+    except ImportError:
+        raise MedsslError(
+            "CONFIG_INVALID",
+            "Compressed chunks need blosc2, which is not installed",
+            where="cache",
+            fix="Run `pip install medssl[compressed]`, or use cache=raw.",
+        ) from None
+    return blosc2
 
 
 def file_hash(path: Path) -> str:
