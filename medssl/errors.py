@@ -97,6 +97,7 @@ CODES: dict[str, Code] = {
     # resources and training
     "DISK_FULL": Code(_FULL, "The disk is full."),
     "OUT_OF_MEMORY": Code(_FULL, "Memory ran out."),
+    "WORKER_LOST": Code(_FULL, "A process that reads crops was killed or failed."),
     "TRAINING_DIVERGED": Code(_BROKEN, "The loss became NaN or infinite."),
     "RUN_STOPPED": Code(
         Exit.STOPPED, "A signal asked the run to stop; its checkpoint is written, --resume goes on."

@@ -57,6 +57,7 @@ ALLOWED: dict[str, set[str]] = {
 HOMES: dict[str, tuple[str, ...]] = {
     "pydicom": ("medssl/ingest/", "medssl/predict/", "medssl/phantom/"),
     "pylibjpeg": ("medssl/ingest/",),
+    "blosc2": ("medssl/store/arrays.py",),
     "highdicom": ("medssl/predict/dicom_seg.py",),
     "distributed": ("medssl/cluster.py",),
     "dask": ("medssl/cluster.py",),

@@ -204,6 +204,7 @@ def _train(
         spacing=crops.spacing,
         foreground=config.foreground if problem.kind == "segmentation" else 0.0,
         targets=problem.targets,
+        labels=problem.kind == "segmentation",
     )
     task: Task
     if problem.kind == "segmentation":

@@ -41,7 +41,7 @@ class SegmentationTask(Task):
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """One step."""
         draw = Draw(batch["key"], AUGMENT_STREAM)
-        image, label = normalised(batch), batch["label"]
+        image, label = normalised(batch), batch["label"].long()
         size = image.shape[2:]
         view = make_view(image, draw, self._settings, size, batch["spacing"], label)
         logits, known = self.model(view.image), self.known

@@ -75,21 +75,10 @@ class OpenArrays:
         self._open: OrderedDict[str, Any] = OrderedDict()
 
     def __call__(self, path: str) -> Any:
-        """The array of a ``.npy`` or ``.b2nd`` file, read-only.
-
-        Args:
-            path: of the file.
-
-        Returns:
-            a numpy array over the file's map, or what reads slices of compressed chunks.
-
-        Raises:
-            MedsslError: STORE_CORRUPT where the file is missing or not what its header says;
-                CONFIG_INVALID where it is compressed and blosc2 is not installed.
-        """
+        """As :func:`open_array`."""
         found = self._open.get(path)
         if found is None:
-            found = open_compressed(path) if path.endswith(COMPRESSED) else _map(path)
+            found = open_array(path)
             self._open[path] = found
             if len(self._open) > self._limit:
                 self._open.popitem(last=False)
@@ -99,6 +88,22 @@ class OpenArrays:
 
     def __reduce__(self) -> tuple[type[OpenArrays], tuple[int]]:
         return OpenArrays, (self._limit,)
+
+
+def open_array(path: str) -> Any:
+    """The array of a ``.npy`` or ``.b2nd`` file, read-only.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        a numpy array over the file's map, or what reads slices of compressed chunks.
+
+    Raises:
+        MedsslError: STORE_CORRUPT where the file is missing or not what its header says;
+            CONFIG_INVALID where it is compressed and blosc2 is not installed.
+    """
+    return _open_compressed(path) if path.endswith(COMPRESSED) else _map(path)
 
 
 def _map(path: str) -> Array:
@@ -158,12 +163,8 @@ def write_compressed(path: Path, array: Array, chunk: Sequence[int]) -> None:
     )
 
 
-def open_compressed(path: str) -> Any:
-    """What reads slices of compressed chunks: ``[...]`` gives numpy arrays, one thread.
-
-    Raises:
-        MedsslError: STORE_CORRUPT, CONFIG_INVALID where blosc2 is not installed.
-    """
+def _open_compressed(path: str) -> Any:
+    """What reads slices of compressed chunks: ``[...]`` gives numpy arrays, in one thread."""
     blosc2 = _blosc2()
     try:
         return blosc2.open(path, mode="r", mmap_mode="r", dparams={"nthreads": 1})

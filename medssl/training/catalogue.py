@@ -1,7 +1,7 @@
 """What sampling needs to know of each volume, in a few flat arrays.
 
-A data frame or a dict per volume is copied into every worker process as soon as it is touched; these
-arrays are not, and take about 300 bytes a volume.
+A data frame or a dict per volume is copied into every worker process as soon as it is touched;
+these arrays are not, and take about 300 bytes a volume.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ Array = npt.NDArray[Any]
 
 _COLUMNS = (
     "volume_id", "subject_id", "series_id", "part", "shape", "spacing", "dims", "channels", "dtype",
-    "array", "label_array", "sha256", "label_sha256", "min", "max", "p005", "p995", "fg_mean", "fg_std",
+    "array", "label_array", "sha256", "label_sha256", "min", "max", "p005", "p995", "fg_mean",
+    "fg_std",
 )  # fmt: skip
 _STATISTICS = ("p005", "p995", "fg_mean", "fg_std")
 
@@ -119,22 +120,21 @@ def catalogue(
         if len(set(columns[name])) > 1:
             text = f"The volumes differ in their number of {name}"
             raise MedsslError("CONTRACT_MISMATCH", text, where=name)
-    pairs = zip(columns["sha256"], columns["label_sha256"], strict=True)
     statistics = {name: np.array(columns[name], dtype=np.float64) for name in _STATISTICS}
     rows = zip(*statistics.values(), strict=True)
-    parameters = [
-        intensity.parameters(dict(zip(statistics, row, strict=True))) for row in rows
-    ]
+    parameters = [intensity.parameters(dict(zip(_STATISTICS, row, strict=True))) for row in rows]
     p005, p995 = statistics["p005"], statistics["p995"]
-    known = targets or {}
+    hashes = zip(columns["sha256"], columns["label_sha256"], strict=True)
     stated = [columns[name] for name in extra] or [[0] * len(places)]
     groups = numbered(list(zip(*stated, strict=True)))
+    known = targets or {}
     return Catalogue(
         root=str(store.path),
         ids=_bytes(columns["volume_id"]),
         arrays=_bytes(columns["array"]),
         labels=_bytes([name or "" for name in columns["label_array"]]),
-        hashes=_bytes([f"{one}{other or ''}" for one, other in pairs]),
+        # 128 bits of each are plenty to tell volumes apart
+        hashes=_bytes([image[:32] + (label or "")[:32] for image, label in hashes]),
         shape=np.array(columns["shape"], dtype=np.int32),
         spacing=np.array(columns["spacing"], dtype=np.float64),
         dtypes=_bytes(columns["dtype"]),

@@ -21,7 +21,7 @@ _64 = (1 << 64) - 1
 
 
 class Numbers:
-    """Random numbers of one sample, one after the other (hashes, as in :mod:`medssl.views.draw`)."""
+    """Random numbers of one sample, one after the other: hashes, as in :mod:`medssl.views.draw`."""
 
     def __init__(self, key: int) -> None:
         self._key, self._count = key, 0

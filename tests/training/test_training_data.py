@@ -24,7 +24,7 @@ def store(tmp_path_factory):
 
 
 def source(store, size=(6, 6, 6), **more):
-    return CropSource(store, list(store), size, IntensityContract(), seed=3, **more)
+    return CropSource(store, list(store), size, IntensityContract(), seed=3, labels=True, **more)
 
 
 def test_a_sample_depends_only_on_its_number(store):
