@@ -115,24 +115,14 @@ class CachedVolumes:
 
     def _name(self, index: int) -> str:
         volumes = self._volumes
+        own = volumes.spacing[index].tolist()
         facts = [
             VERSION, volumes.hashes[index].decode(), volumes.ids[index].decode(),
-            volumes.shape[index].tolist(), volumes.spacing[index].tolist(), self._labels,
-            self._spacing, str(self._dtype), float(volumes.bright[index]), self._least(index),
-            self._settings.layout, GAIN, _EDGE,
+            volumes.shape[index].tolist(), own, self._labels, self._spacing, str(self._dtype),
+            float(volumes.bright[index]), least_box(self._shape, own), self._settings.layout, GAIN,
+            _EDGE,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-
-    def _least(self, index: int) -> list[int]:
-        """Stored voxels that a crop spans, per axis: the foreground is not cut smaller."""
-        own = self._volumes.spacing[index].tolist()
-        least = [1] * len(own)
-        for plane in self._shape.planes():
-            axes = plane[1:] if plane else tuple(range(len(own)))
-            wanted = self._shape.spacing or [own[axis] for axis in axes]
-            for axis, n, mm in zip(axes, self._shape.size, wanted, strict=True):
-                least[axis] = max(least[axis], math.ceil(n * mm / own[axis]))
-        return least
 
     def _opened(self, index: int, folder: Path, facts: dict[str, Any]) -> Opened:
         suffix = COMPRESSED if self._settings.layout == "compressed" else ".npy"
@@ -149,7 +139,7 @@ class CachedVolumes:
         entry is as good."""
         image, label = self._stored.arrays(index)
         mask = bright(image, float(self._volumes.bright[index]))
-        box = foreground_box(mask, self._least(index))
+        box = foreground_box(mask, least_box(self._shape, self._volumes.spacing[index].tolist()))
         if label is not None:
             box = _around(box, label[0] > 0)
         own = self._volumes.spacing[index]
@@ -214,6 +204,17 @@ class CachedVolumes:
             if partial.exists():
                 shutil.rmtree(partial, ignore_errors=True)
                 reserve(self._settings, -needed)
+
+
+def least_box(shape: Shape, own: list[float]) -> list[int]:
+    """Voxels of spacing ``own`` that a crop spans, per axis: no foreground is cut smaller."""
+    least = [1] * len(own)
+    for plane in shape.planes():
+        axes = plane[1:] if plane else tuple(range(len(own)))
+        wanted = shape.spacing or [own[axis] for axis in axes]
+        for axis, n, mm in zip(axes, shape.size, wanted, strict=True):
+            least[axis] = max(least[axis], math.ceil(n * mm / own[axis]))
+    return least
 
 
 def foreground_box(mask: Array, least: list[int]) -> list[tuple[int, int]]:

@@ -181,7 +181,7 @@ def wire_dtype(volumes: Catalogue, shape: Shape, wanted: str | None = None) -> n
         return np.dtype(np.float32)
     if dtype.kind == "f":
         return dtype
-    padded, resampled = _touched(volumes, shape)
+    padded, resampled = touched(volumes, shape)
     shift, scale = volumes.normalisation[padded, 2], volumes.normalisation[padded, 3]
     off = np.abs(pad_value(shift, dtype) - shift) * scale
     coarse = resampled & (volumes.deviation < _ROUNDING)
@@ -189,7 +189,7 @@ def wire_dtype(volumes: Catalogue, shape: Shape, wanted: str | None = None) -> n
     return np.dtype(np.float32) if too_coarse else dtype
 
 
-def _touched(volumes: Catalogue, shape: Shape) -> tuple[Array, Array]:
+def touched(volumes: Catalogue, shape: Shape) -> tuple[Array, Array]:
     """Which volumes give crops that are padded, and which that are resampled."""
     padded, resampled = np.zeros((2, len(volumes)), dtype=bool)
     for plane in shape.planes():

@@ -30,7 +30,8 @@ from medssl.networks import Encoder
 from medssl.store import Store
 from medssl.store.intensity import IntensityContract
 from medssl.store.named_splits import splits_of
-from medssl.training.data import Batch, CropSource, loader, normalised
+from medssl.training.crop_config import CropConfig, crop_source, in_planes, resolved_crops
+from medssl.training.data import Batch, loader, normalised
 from medssl.training.devices import is_leader, leave_to_leader
 from medssl.training.figures import curve_figure, preview_figure
 from medssl.training.folder import open_folder, remember_run
@@ -44,13 +45,13 @@ METHOD_STREAM = 1
 LARGEST_PATCH = {2: 224, 3: 64}
 
 
-class PretrainConfig(LoopConfig):
+class PretrainConfig(LoopConfig, CropConfig):
     """Everything a pretraining run depends on beside the store.
 
     ``dims``, ``patch_size`` and ``intensity`` are taken from the store where they are not given:
-    the dimensions of most volumes, the median shape (at most 64 voxels in 3D and 224 in 2D), and
-    the default of the modality. ``hold_out`` names the splits that are never trained on. ``split``
-    is the name of a split made by ``medssl split``, NAME or NAME:FOLD; without, the store's split
+    the dimensions of most volumes (2 with ``plane``), the median shape (at most 64 voxels in 3D and
+    224 in 2D), and the default of the modality. ``hold_out`` names the splits that are never
+    trained on. ``split`` is the name of a split made by ``medssl split``, NAME or NAME:FOLD; without, the store's split
     ``default``, or where there is none what tables state, or by a hash.
     """
 
@@ -59,9 +60,6 @@ class PretrainConfig(LoopConfig):
     encoder: str = "unet"
     encoder_options: dict[str, Any] = Field(default_factory=dict)
     dims: Literal[2, 3] | None = None
-    patch_size: list[int] | None = None
-    spacing: list[float] | None = None
-    intensity: IntensityContract | None = None
     split: str | None = Field(None, description="NAME or NAME:FOLD, of `medssl split`")
     hold_out: list[str] = Field(default_factory=lambda: ["validation", "test"])
     preview_every: int = Field(250, ge=1)
@@ -133,7 +131,7 @@ def pretrain(
     if is_leader():
         started = open_folder(out, record, store.fingerprint(), seen, resume)
     task = PretrainTask(method)
-    source = _source(store, config, volume_ids)
+    source = crop_source(store, volume_ids, config, config.seed, out)
     previews: list[Path] = []
     name = f"{config.method}-{config.encoder}-{config.dims}d"
     with tracking.run(
@@ -177,10 +175,10 @@ def resolve(
 ) -> tuple[PretrainConfig, list[str]]:
     """Fill in what the store decides; returns the full config and the volumes to train on."""
     table = store.manifest
-    dims = config.dims or int(table["dims"].mode()[0])
+    dims = 2 if config.plane else config.dims or int(table["dims"].mode()[0])
     split = splits_of(store, config.split)
     wanted = set(subjects) if subjects is not None else None
-    chosen = table[table["dims"] == dims]
+    chosen = table[table["dims"] == (3 if config.plane else dims)]
     keep = [
         (subject in wanted) if wanted is not None else split[subject] not in config.hold_out
         for subject in chosen["subject_id"]
@@ -189,8 +187,8 @@ def resolve(
     if chosen.empty:
         raise MedsslError(
             "NOTHING_USABLE",
-            f"The store has no {dims}D volume to pretrain on",
-            fix="Check dims and hold_out.",
+            f"The store has no {3 if config.plane else dims}D volume to pretrain on",
+            fix="Check dims, plane and hold_out.",
         )
     channels = chosen["channels"].unique()
     if len(channels) > 1:
@@ -201,14 +199,13 @@ def resolve(
     options = configuration.load(method.Config, values=config.options)
     update: dict[str, Any] = {"dims": dims, "options": options.model_dump(mode="json")}
     if config.patch_size is None:
-        update["patch_size"] = automatic_patch(chosen["shape"].tolist(), dims)
-    elif len(config.patch_size) != dims:
-        raise MedsslError("CONFIG_INVALID", f"A patch has {dims} sizes here", where="patch_size")
-    if config.spacing is not None and len(config.spacing) != dims:
-        raise MedsslError("CONFIG_INVALID", f"Spacing has {dims} values here", where="spacing")
+        shapes = in_planes(chosen["shape"].tolist(), config.plane)
+        update["patch_size"] = automatic_patch(shapes, dims)
     if config.intensity is None:
         update["intensity"] = IntensityContract.for_volumes(chosen)
-    return config.model_copy(update=update), chosen["volume_id"].tolist()
+    ids = chosen["volume_id"].tolist()
+    config = config.model_copy(update=update)
+    return config.model_copy(update=resolved_crops(store, config, ids, dims)), ids
 
 
 def automatic_patch(shapes: Sequence[Sequence[int]], dims: int, multiple: int = 8) -> list[int]:
@@ -237,17 +234,6 @@ def _method(
         return kind(options, encoder, config.patch_size or []), spec
     except ValueError as error:
         raise MedsslError("CONFIG_INVALID", str(error), where="patch_size or options") from None
-
-
-def _source(store: Store, config: PretrainConfig, volume_ids: Sequence[str]) -> CropSource:
-    return CropSource(
-        store,
-        volume_ids,
-        config.patch_size or [],
-        config.intensity or IntensityContract(),
-        config.seed,
-        spacing=config.spacing,
-    )
 
 
 def _preview(method: Method, sample: Batch, out: Path, step: int, run: tracking.Run) -> Path:

@@ -237,25 +237,34 @@ def _views(memory: mmap.mmap, layout: _Layout) -> list[dict[str, Array]]:
 
 
 def _anonymous(count: int) -> int:
-    """A file descriptor of so many bytes of memory, taken now and not when they are written."""
+    """A file descriptor of so many bytes of memory, where there are as many."""
+    if count > _available():
+        raise MedsslError(
+            "OUT_OF_MEMORY",
+            f"There is no memory for batches on their way: {count / 2**20:.0f} MiB",
+            fix="Lower batch_size, patch_size or workers.",
+        )
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("medssl-ring")
     else:
         with tempfile.TemporaryFile() as stream:  # has no name either
             fd = os.dup(stream.fileno())
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(fd, 0, count)
-        else:
-            os.truncate(fd, count)
-    except OSError:
-        os.close(fd)
-        raise MedsslError(
-            "OUT_OF_MEMORY",
-            f"There is no memory for batches on their way: {count / 2**20:.0f} MiB",
-            fix="Lower batch_size or workers.",
-        ) from None
+    os.truncate(fd, count)
     return fd
+
+
+def _available() -> float:
+    """Bytes of memory that can still be had, of the machine or of the container."""
+    found = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
+    group = Path("/sys/fs/cgroup")
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found += [float(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line]
+        limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
+        found.append(float(limit) - float(used))
+    except (OSError, ValueError):
+        return min(found)  # no Linux, or a group without a limit
+    return min(found)
 
 
 @dataclass
@@ -274,9 +283,8 @@ class _Crew:
         self._missing = [0] * len(memory.arrays)
 
     def start(self) -> None:
-        """Start them. CUDA does not survive a fork; without it forking is quick and shares the
-        source's memory."""
-        context: Any = mp.get_context("spawn" if _cuda_in_use() else "fork")
+        """Start them, each with the memory and a pipe of its own."""
+        context: Any = mp.get_context(_method())
         for _ in range(self._count):
             pipe, far = context.Pipe(duplex=True)
             others = [worker.pipe for worker in self._workers] + [pipe]
@@ -359,6 +367,11 @@ class _Crew:
 
 def _cuda_in_use() -> bool:
     return torch.cuda.is_available() and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+def _method() -> str:
+    """CUDA does not survive a fork; without it forking is quick and shares the source's memory."""
+    return "spawn" if _cuda_in_use() or "fork" not in mp.get_all_start_methods() else "fork"
 
 
 def _cudart() -> Any:
