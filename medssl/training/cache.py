@@ -180,21 +180,23 @@ class CachedVolumes:
         self, folder: Path, arrays: dict[str, Array], places: Array, facts: dict[str, Any]
     ) -> None:
         partial = folder.with_name(f".partial-{os.getpid()}-{time.monotonic_ns()}-{folder.name}")
-        needed = places.nbytes + sum(array.nbytes for array in arrays.values())
-        if self._settings.layout == "raw":
-            reserve(self._settings, needed)
+        compressed, counted = self._settings.layout == "compressed", 0
         try:
+            if not compressed:
+                counted = places.nbytes + sum(array.nbytes for array in arrays.values())
+                reserve(self._settings, counted)
             partial.mkdir()
             for name, array in arrays.items():
-                if self._settings.layout == "compressed":
+                if compressed:
                     write_compressed(partial / f"{name}{COMPRESSED}", array, self._shape.size)
                 else:
                     write_array(partial / f"{name}.npy", array)
             write_array(partial / "places.npy", places)
             (partial / "entry.json").write_text(json.dumps(facts), encoding="utf-8")
-            if self._settings.layout == "compressed":
-                needed = sum(file.stat().st_size for file in partial.iterdir())
-                reserve(self._settings, needed)
+            if compressed:  # known only now
+                taken = sum(file.stat().st_size for file in partial.iterdir())
+                reserve(self._settings, taken)
+                counted = taken
             if not folder.exists():
                 partial.rename(folder)
         except OSError as error:
@@ -203,7 +205,7 @@ class CachedVolumes:
         finally:
             if partial.exists():
                 shutil.rmtree(partial, ignore_errors=True)
-                reserve(self._settings, -needed)
+                reserve(self._settings, -counted)
 
 
 def least_box(shape: Shape, own: list[float]) -> list[int]:

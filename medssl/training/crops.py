@@ -167,7 +167,7 @@ def wire_dtype(volumes: Catalogue, shape: Shape, wanted: str | None = None) -> n
     """
     if wanted == "float16":
         largest = float(max(np.abs(volumes.low).max(), np.abs(volumes.high).max()))
-        if largest > np.finfo(np.float16).max or float(volumes.deviation.min()) < 1e-3:
+        if largest > float(np.finfo(np.float16).max) or float(volumes.deviation.min()) < 1e-3:
             raise MedsslError(
                 "CONFIG_INVALID",
                 f"float16 does not hold the intensities of these volumes, up to {largest:g}",

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import default_collate
 
+from medssl.errors import MedsslError
 from medssl.store import LedgerRow, Outcome, StoreInfo, StoreWriter, VolumeRecord
 from medssl.store.intensity import IntensityContract
 from medssl.training.data import CropSource, loader, normalised
@@ -81,3 +84,199 @@ def test_crops_at_another_spacing_cover_the_same_extent(store):
     assert sample["image"].shape == (1, 12, 10, 16)
     assert int(sample["label"].sum()) == 2
     assert sample["label"][0, 9, 7].nonzero().ravel().tolist() == [12, 13]
+
+
+def flat_store(path, images, labels=None, **more):
+    """A store of float or whole images as they are given, 1 mm, each its own subject."""
+    names = [f"vol-{i}" for i in range(len(images))]
+    with StoreWriter(path, StoreInfo(label_names={1: "spot"} if labels else {})) as writer:
+        for i, (name, image) in enumerate(zip(names, images, strict=True)):
+            own = {key: values[i] for key, values in more.items()}
+            affine = own.pop("affine", np.eye(4))
+            record = VolumeRecord(name, own.pop("subject_id", name), "s", "s", **own)
+            label = labels[i] if labels else None
+            writer.add_volume(record, image, affine if image.ndim == 4 else None, label)
+        ledger = [LedgerRow(n, Outcome.USED, volume_id=n) for n in names]
+        return writer.finish(ledger, len(names))
+
+
+def counted(shape, dtype=np.int16):
+    return np.arange(np.prod(shape), dtype=np.int64).reshape(1, *shape).astype(dtype)
+
+
+def crops_of(store, size, **more):
+    return CropSource(store, list(store), size, IntensityContract(), seed=3, **more)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_batches_are_the_samples_whatever_the_workers(store, workers):
+    crops = source(store, (6, 5, 9), foreground=0.5)
+    plain = [default_collate([crops[n] for n in range(3 * s, 3 * s + 3)]) for s in range(4)]
+    for got, want in zip(loader(crops, 3, 0, 4, workers), plain, strict=True):
+        assert got.keys() == want.keys()
+        assert all(torch.equal(got[name], want[name]) for name in want)
+        assert all(got[name].dtype == want[name].dtype for name in want)
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "wire"),
+    [
+        (["uint8"], torch.uint8),
+        (["int16"], torch.int16),
+        (["uint8", "int16"], torch.int16),
+        (["uint16"], torch.uint16),
+        (["uint16", "int16"], torch.float32),
+        (["float32"], torch.float32),
+        (["float64"], torch.float32),
+        (["int32"], torch.float32),
+    ],
+)
+def test_crops_travel_as_they_are_stored(tmp_path, dtypes, wire):
+    values = {
+        "uint8": counted((5, 6, 7)) % 251,
+        "int16": counted((5, 6, 7)) - 30,
+        "uint16": counted((5, 6, 7), np.int64) + 65000,
+        "int32": counted((5, 6, 7), np.int64) * 1000,
+        "float32": counted((5, 6, 7)) + 0.5,
+        "float64": counted((5, 6, 7)) + 0.1,
+    }
+    store = flat_store(tmp_path / "s", [values[t] for t in dtypes], modality=["MR"] * 2)
+    assert sorted(store.manifest["dtype"]) == sorted(dtypes)
+    crops = crops_of(store, (3, 4, 5))
+    for number in range(6):
+        image, place = crops[number]["image"], crops.place(number)
+        start = [int(v) for v in place.start]
+        want = store[place.volume_id].crop(start, (3, 4, 5))
+        assert image.dtype == wire
+        np.testing.assert_array_equal(image.double().numpy(), want.astype(wire_of(wire)))
+
+
+def wire_of(dtype):
+    return np.float32 if dtype == torch.float32 else np.float64
+
+
+def test_padding_is_zero_where_whole_numbers_would_not_be(tmp_path):
+    mask = (counted((4, 4, 4)) % 2).astype(np.uint8)
+    store = flat_store(tmp_path / "s", [mask], modality=["OT"])
+    contract = IntensityContract(scheme="range", low=0, high=1)
+    padded = CropSource(store, list(store), (6, 4, 4), contract, 0)[0]
+    whole = CropSource(store, list(store), (4, 4, 4), contract, 0)[0]
+    assert padded["image"].dtype == torch.float32  # 0.5 is no whole number
+    assert whole["image"].dtype == torch.uint8
+    image = normalised(default_collate([padded]))
+    assert sorted(image.unique().tolist()) == [-1, 0, 1]
+    assert (image == 0).sum() == 2 * 16
+
+
+def test_whole_numbers_stay_where_padding_comes_out_near_zero(tmp_path):
+    noise = np.random.default_rng(0).normal(500, 60, (1, 5, 5, 5)).round()
+    store = flat_store(tmp_path / "s", [noise], modality=["MR"])
+    sample = crops_of(store, (8, 8, 8))[0]
+    assert sample["image"].dtype == torch.int16
+    image = normalised(default_collate([sample]))
+    assert image.abs().lt(1 / 32).sum() >= 512 - 125
+
+
+def test_float16_is_refused_where_it_does_not_hold_the_values(tmp_path):
+    store = flat_store(tmp_path / "s", [counted((5, 6, 7), np.int64) * 1000], modality=["MR"])
+    with pytest.raises(MedsslError, match="CONFIG_INVALID"):
+        crops_of(store, (4, 4, 4), dtype="float16")
+    small = flat_store(tmp_path / "t", [counted((5, 6, 7))], modality=["MR"])
+    assert crops_of(small, (4, 4, 4), dtype="float16")[0]["image"].dtype == torch.float16
+
+
+def test_labels_are_read_only_where_they_are_asked_for(store):
+    (store.path / "labels").rename(store.path / "hidden")
+    try:
+        crops = CropSource(store, list(store), (4, 4, 4), IntensityContract(), 3)
+        assert crops[0]["label"].numel() == 0
+        with pytest.raises(MedsslError, match="STORE_CORRUPT"):
+            source(store)[0]
+    finally:
+        (store.path / "hidden").rename(store.path / "labels")
+
+
+def test_without_labels_the_foreground_is_what_is_bright(tmp_path):
+    image = np.random.default_rng(0).normal(0, 1, (1, 40, 40, 40))
+    image[0, 30:38, 5:13, 20:28] += 1000
+    store = flat_store(tmp_path / "s", [image], modality=["MR"])
+    some = crops_of(store, (6, 6, 6), foreground=0.5)
+    hits = sum(float(some[n]["image"].max()) > 500 for n in range(200))
+    assert 90 < hits < 140  # half of them, and some of the others
+
+
+PLANES = {
+    "axial": (lambda v, k: v[::-1, ::-1, k].T, (3.0, 2.0)),
+    "coronal": (lambda v, k: v[::-1, k, ::-1].T, (5.0, 2.0)),
+    "sagittal": (lambda v, k: v[k, ::-1, ::-1].T, (5.0, 3.0)),
+}
+
+
+@pytest.mark.parametrize("plane", list(PLANES))
+def test_planes_are_as_they_are_looked_at(tmp_path, plane):
+    """The patient's left is on the right, the back or the feet are below; (row, column) mm."""
+    volume = counted((9, 10, 11))
+    affine = np.diag([2.0, 3.0, 5.0, 1.0])
+    store = flat_store(tmp_path / "s", [volume], modality=["MR"], affine=[affine])
+    shown, spacing = PLANES[plane]
+    crops = crops_of(store, (6, 7), plane=plane)
+    across = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
+    for number in range(10):
+        sample, place = crops[number], crops.place(number)
+        assert sample["spacing"].tolist() == list(spacing)
+        picture = shown(volume[0], int(place.start[across]))
+        found = np.argwhere(picture == int(sample["image"][0, 0, 0]))
+        row, column = found[0]
+        want = picture[row : row + 6, column : column + 7]
+        np.testing.assert_array_equal(sample["image"][0], want)
+        corner = [int(v) for v in place.start]
+        box = volume[0][tuple(slice(c, c + int(n)) for c, n in zip(corner, place.size))]
+        assert set(box.ravel()) == set(want.ravel())
+
+
+def test_any_plane_takes_all_and_spacing_is_that_of_the_crop(tmp_path):
+    volume = np.random.default_rng(0).normal(size=(1, 20, 24, 12))
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    store = flat_store(tmp_path / "s", [volume], modality=["MR"], affine=[affine])
+    crops = crops_of(store, (16, 16), plane="any", spacing=(1.0, 1.0))
+    planes = [crops.place(n) for n in range(30)]
+    assert len({place.plane for place in planes}) == 3
+    assert crops[0]["image"].shape == (1, 16, 16)
+    for place in planes:
+        across = place.plane[0]
+        size = [16.0, 16.0, 8.0]
+        size[across] = 1.0
+        assert list(place.size) == size
+    with pytest.raises(MedsslError, match="CONFIG_INVALID"):
+        crops_of(store, (16, 16, 16), plane="axial")
+
+
+def test_groups_come_equally_often_and_a_wrong_column_is_named(tmp_path):
+    kinds = ["CT"] * 5 + ["MR"]
+    store = flat_store(tmp_path / "s", [counted((4, 4, 4)) + i for i in range(6)], modality=kinds)
+    crops = crops_of(store, (3, 3, 3), balance=["modality"])
+    seen = [crops.place(n).volume_id for n in range(20)]
+    assert seen.count("vol-5") == 10
+    with pytest.raises(MedsslError, match="Did you mean modality") as caught:
+        crops_of(store, (3, 3, 3), balance=["modalty"])
+    assert caught.value.code == "CONFIG_INVALID"
+
+
+def test_times_of_a_series_share_a_turn_unless_told_otherwise(tmp_path):
+    more = {
+        "modality": ["MR"] * 5,
+        "subject_id": ["a"] * 4 + ["b"],
+        "part": [f"time={i}/4" for i in range(4)] + [""],
+    }
+    store = flat_store(tmp_path / "s", [counted((4, 4, 4)) + i for i in range(5)], **more)
+    assert len(crops_of(store, (3, 3, 3))) == 2
+    assert len(crops_of(store, (3, 3, 3), share_turns=False)) == 5
+
+
+def test_a_damaged_array_is_named(tmp_path):
+    store = flat_store(tmp_path / "s", [counted((9, 9, 9))], modality=["MR"])
+    file = store.path / "arrays" / "vol-0.npy"
+    file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(MedsslError, match="STORE_CORRUPT") as caught:
+        next(iter(loader(crops_of(store, (3, 3, 3)), 1, 0, 1, 1)))
+    assert caught.value.where == "vol-0"
