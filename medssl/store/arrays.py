@@ -9,6 +9,7 @@ import functools
 import hashlib
 import io
 import mmap
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from medssl.errors import MedsslError
 
 Array = npt.NDArray[Any]
 
+_HEAD = 128  # bytes of a header of up to five axes, its padding included
 OPEN_MAPS = 256  # each holds a file descriptor, and processes often may have 1024
 COMPRESSED = ".b2nd"
 
@@ -107,14 +109,17 @@ def open_array(path: str) -> Any:
 
 
 def _map(path: str) -> Array:
-    """As :func:`read_array`, without the cost of numpy's memmap class in every slice of it."""
+    """As :func:`read_array`, without what a Python file and numpy's memmap class cost: crops of
+    very many volumes open one each."""
     try:
-        with Path(path).open("rb") as stream:
-            size = int.from_bytes(stream.read(10)[8:], "little")
-            shape, dtype = _parse_header(stream.read(size))
-            memory = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        count = int(np.prod(shape))
-        flat = np.frombuffer(memory, dtype, count, offset=10 + size)
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            start = os.pread(fd, _HEAD, 0)
+            memory = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+        finally:
+            os.close(fd)
+        shape, dtype, offset = _parse_header(start)
+        return np.ndarray(shape, dtype, memory, offset)
     except (OSError, ValueError, KeyError, SyntaxError, TypeError):
         raise MedsslError(
             "STORE_CORRUPT",
@@ -122,17 +127,19 @@ def _map(path: str) -> Array:
             where=Path(path).stem,
             fix="Restore it from a backup or ingest again.",
         ) from None
-    return flat.reshape(shape)
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse_header(text: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of a version 1.0 header; volumes of one scanner often share theirs."""
-    stream = io.BytesIO(len(text).to_bytes(2, "little") + text)
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+def _parse_header(start: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Shape, dtype and place of the voxels by a file's first bytes, which are all header: volumes
+    of one scanner often share them."""
+    size = int.from_bytes(start[8:10], "little")
+    if start[:8] != b"\x93NUMPY\x01\x00" or 10 + size > _HEAD:
+        raise ValueError("not a file of ours")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(start[8 : 10 + size]))
     if fortran or dtype.hasobject:
         raise ValueError("the array is not plain and C-ordered")
-    return shape, dtype
+    return shape, dtype, 10 + size
 
 
 def blosc2_installed() -> bool:

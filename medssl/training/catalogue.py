@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,7 +80,7 @@ class Catalogue:
     def path(self, index: int, label: bool = False) -> str:
         """The file of a volume's voxels or of its label map, "" where it has none."""
         name = (self.labels if label else self.arrays)[index].decode()
-        return str(Path(self.root) / name) if name else ""
+        return f"{self.root}/{name}" if name else ""
 
 
 def catalogue(
@@ -112,40 +111,42 @@ def catalogue(
         raise MedsslError("NOTHING_USABLE", "There are no volumes to take crops of")
     extra = [_column(store, name) for name in balance]
     table = store.columns(list(dict.fromkeys([*_COLUMNS, *extra])))
-    places = _places(table["volume_id"].to_pylist(), volume_ids)
-    if not (len(places) == len(table) and np.array_equal(places, np.arange(len(table)))):
+    places = _places(table["volume_id"], volume_ids)
+    if places is not None:
         table = table.take(places)
-    columns = {str(name): table[name].to_pylist() for name in table.column_names}
     for name in ("dims", "channels"):
-        if len(set(columns[name])) > 1:
+        if len(table[name].unique()) > 1:
             text = f"The volumes differ in their number of {name}"
             raise MedsslError("CONTRACT_MISMATCH", text, where=name)
-    statistics = {name: np.array(columns[name], dtype=np.float64) for name in _STATISTICS}
+    dims = table["dims"][0].as_py()
+    statistics = {name: _numbers(table[name]) for name in _STATISTICS}
     rows = zip(*statistics.values(), strict=True)
-    parameters = [intensity.parameters(dict(zip(_STATISTICS, row, strict=True))) for row in rows]
+    parameters = np.empty((len(volume_ids), 4), dtype=np.float32)
+    for index, row in enumerate(rows):
+        parameters[index] = intensity.parameters(dict(zip(_STATISTICS, row, strict=True)))
     p005, p995 = statistics["p005"], statistics["p995"]
-    hashes = zip(columns["sha256"], columns["label_sha256"], strict=True)
-    stated = [columns[name] for name in extra] or [[0] * len(places)]
-    groups = numbered(list(zip(*stated, strict=True)))
+    groups = np.zeros(len(volume_ids), dtype=np.int64)
+    if extra:
+        groups = numbered(list(zip(*(table[name].to_pylist() for name in extra), strict=True)))
     known = targets or {}
     return Catalogue(
         root=str(store.path),
-        ids=_bytes(columns["volume_id"]),
-        arrays=_bytes(columns["array"]),
-        labels=_bytes([name or "" for name in columns["label_array"]]),
+        ids=_bytes(table["volume_id"]),
+        arrays=_bytes(table["array"]),
+        labels=_bytes(table["label_array"]),
         # 128 bits of each are plenty to tell volumes apart
-        hashes=_bytes([image[:32] + (label or "")[:32] for image, label in hashes]),
-        shape=np.array(columns["shape"], dtype=np.int32),
-        spacing=np.array(columns["spacing"], dtype=np.float64),
-        dtypes=_bytes(columns["dtype"]),
-        channels=int(columns["channels"][0]),
-        low=np.array(columns["min"], dtype=np.float64),
-        high=np.array(columns["max"], dtype=np.float64),
+        hashes=np.char.add(_bytes(table["sha256"], 32), _bytes(table["label_sha256"], 32)),
+        shape=_lists(table["shape"], dims).astype(np.int32),
+        spacing=_lists(table["spacing"], dims),
+        dtypes=_bytes(table["dtype"]),
+        channels=int(table["channels"][0].as_py()),
+        low=_numbers(table["min"]),
+        high=_numbers(table["max"]),
         bright=p005 + FOREGROUND_FRACTION * (p995 - p005),
         deviation=statistics["fg_std"],
-        normalisation=np.array(parameters, dtype=np.float32),
+        normalisation=parameters,
         targets=np.array([known.get(name, -1) for name in volume_ids], dtype=np.int64),
-        units=_units(columns, groups, share_turns),
+        units=_units(table, groups, share_turns),
         groups=groups,
     )
 
@@ -164,7 +165,11 @@ def _column(store: Store, name: str) -> str:
     )
 
 
-def _places(known: Sequence[str], wanted: Sequence[str]) -> Array:
+def _places(column: Any, wanted: Sequence[str]) -> Array | None:
+    """The rows of the volumes; None where they are all rows as they come."""
+    known = column.to_pylist()
+    if known == list(wanted):
+        return None
     rows = {name: row for row, name in enumerate(known)}
     try:
         return np.array([rows[name] for name in wanted], dtype=np.int64)
@@ -172,17 +177,33 @@ def _places(known: Sequence[str], wanted: Sequence[str]) -> Array:
         raise MedsslError("VOLUME_UNKNOWN", "No such volume", where=str(error.args[0])) from None
 
 
-def _units(columns: Mapping[str, Any], groups: Array, share: bool) -> Array:
+def _units(table: Any, groups: Array, share: bool) -> Array:
     """A series of several volumes says which ``part`` of it each one is."""
-    names = ("subject_id", "series_id", "part", "volume_id")
-    rows = zip(*(columns[name] for name in names), groups.tolist(), strict=True)
+    parts = table["part"].to_pylist()
+    if not share or not any(parts):
+        return np.arange(len(parts))
+    names = (table[name].to_pylist() for name in ("subject_id", "series_id", "volume_id"))
     return numbered(
         [
-            (subject, series, group) if share and part else volume
-            for subject, series, part, volume, group in rows
+            (subject, series, group) if part else volume
+            for part, subject, series, volume, group in zip(
+                parts, *names, groups.tolist(), strict=True
+            )
         ]
     )
 
 
-def _bytes(values: Sequence[str]) -> Array:
-    return np.array([value.encode() for value in values])
+def _numbers(column: Any) -> Array:
+    """Of an array or a chunked one, whose `to_numpy` differ in what they copy unasked."""
+    chunks = column.chunks if hasattr(column, "chunks") else [column]
+    parts = [np.asarray(chunk.to_numpy(zero_copy_only=False)) for chunk in chunks]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _lists(column: Any, n: int) -> Array:
+    """(V, n) of lists of n numbers."""
+    return np.concatenate([_numbers(part.flatten()) for part in column.chunks]).reshape(-1, n)
+
+
+def _bytes(column: Any, most: int | None = None) -> Array:
+    return np.array([(value or "")[:most].encode() for value in column.to_pylist()])

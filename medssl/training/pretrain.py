@@ -51,8 +51,8 @@ class PretrainConfig(LoopConfig, CropConfig):
     ``dims``, ``patch_size`` and ``intensity`` are taken from the store where they are not given:
     the dimensions of most volumes (2 with ``plane``), the median shape (at most 64 voxels in 3D and
     224 in 2D), and the default of the modality. ``hold_out`` names the splits that are never
-    trained on. ``split`` is the name of a split made by ``medssl split``, NAME or NAME:FOLD; without, the store's split
-    ``default``, or where there is none what tables state, or by a hash.
+    trained on. ``split`` is the name of a split made by ``medssl split``, NAME or NAME:FOLD;
+    without, the store's split ``default``, or where there is none what tables state, or by a hash.
     """
 
     method: str = "mae"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from medssl.training.sampling import Numbers, spread
 Array = npt.NDArray[Any]
 
 PLACES = 512  # foreground voxels remembered of each class
-_KEPT = 256  # volumes that a process keeps open: two file descriptors each, of often 1024
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ class Recent:
     """What a function gave for the last arguments, at most ``limit`` of them; stays behind when it
     is sent to another process."""
 
-    def __init__(self, make: Callable[[int], Opened], limit: int = _KEPT) -> None:
-        self._make, self._limit = make, limit
+    def __init__(self, make: Callable[[int], Opened], limit: int | None = None) -> None:
+        self._make, self._limit = make, limit or _kept()
         self._known: OrderedDict[int, Opened] = OrderedDict()
 
     def __call__(self, index: int) -> Opened:
@@ -128,6 +128,13 @@ class Recent:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Recent, (self._make, self._limit)
+
+
+def _kept() -> int:
+    """Volumes that a process keeps open: each takes one or two file descriptors, of which there
+    often are 1024."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(4096, max(soft, 256) // 4)
 
 
 class StoredVolumes:

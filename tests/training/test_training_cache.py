@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 
 import numpy as np
 import pytest
@@ -77,7 +76,7 @@ def test_a_cached_crop_is_the_stores_own_and_knows_its_place(store, tmp_path, la
         assert all(a >= b for a, b in zip(start, (8, 6, 5), strict=True))
         assert all(a <= b for a, b in zip(ends, (22, 18, 15), strict=True))
     assert len(entries(tmp_path)) == 3
-    assert os.stat(tmp_path / "cache").st_mode & 0o77 == 0
+    assert (tmp_path / "cache").stat().st_mode & 0o77 == 0
 
 
 def test_a_volume_is_resampled_once(store, tmp_path, monkeypatch):

@@ -180,7 +180,7 @@ for batch in loader(Source(shape=(64, 64)), 4, 0, 10**6, 2):
 
 
 def test_killing_the_process_ends_its_workers_and_leaves_no_shared_memory():
-    shared = sorted(os.listdir("/dev/shm"))
+    shared = sorted(Path("/dev/shm").iterdir())
     code = KILLED.format(folder=str(Path(__file__).parent))
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as run:
         workers = [int(pid) for pid in run.stdout.readline().split()]
@@ -190,7 +190,7 @@ def test_killing_the_process_ends_its_workers_and_leaves_no_shared_memory():
     while any(_alive(pid) for pid in workers):
         assert time.monotonic() < deadline, "workers outlive their parent"
         time.sleep(0.1)
-    assert sorted(os.listdir("/dev/shm")) == shared
+    assert sorted(Path("/dev/shm").iterdir()) == shared
 
 
 def _alive(pid):
