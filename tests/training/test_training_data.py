@@ -230,7 +230,9 @@ def test_planes_are_as_they_are_looked_at(tmp_path, plane):
         want = picture[row : row + 6, column : column + 7]
         np.testing.assert_array_equal(sample["image"][0], want)
         corner = [int(v) for v in place.start]
-        box = volume[0][tuple(slice(c, c + int(n)) for c, n in zip(corner, place.size, strict=True))]
+        box = volume[0][
+            tuple(slice(c, c + int(n)) for c, n in zip(corner, place.size, strict=True))
+        ]
         assert set(box.ravel()) == set(want.ravel())
 
 

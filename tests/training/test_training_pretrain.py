@@ -131,3 +131,31 @@ def test_automatic_patches_are_multiples_and_bounded():
     assert automatic_patch([[512, 512, 100]], 3) == [64, 64, 64]
     assert automatic_patch([[28, 28]], 2) == [32, 32]
     assert automatic_patch([[2, 300]], 2) == [8, 224]
+
+
+@pytest.mark.parametrize("blob_store", [3], indirect=True)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"plane": "any", "patch_size": [8, 8]},
+        {"crop_mm": [16, 16, 16], "patch_size": [8, 8, 8], "cache": "raw"},
+        {"balance": ["side"], "foreground": 0.5, "workers": 2},
+    ],
+    ids=["plane", "extent", "balance"],
+)
+def test_crops_are_chosen_by_the_configuration(blob_store, tmp_path, change, monkeypatch):
+    monkeypatch.setenv("MEDSSL_CACHE", str(tmp_path / "kept"))
+    result = pretrain(blob_store, tmp_path / "run", config("mae", UNET, **{"steps": 2} | change))
+    contract = Bundle.load(result.bundle).spec.contract
+    assert contract.dims == (2 if "plane" in change else 3)
+    assert contract.spacing == ([2, 2, 2] if "crop_mm" in change else None)
+    assert (tmp_path / "kept").exists() == ("crop_mm" in change)
+    assert str(tmp_path) not in (tmp_path / "run" / "run.json").read_text()
+
+
+def test_spacing_and_extent_together_are_refused(blob_store, tmp_path):
+    dims = Store.open(blob_store)["vol-0"].dims
+    both = {"crop_mm": [9] * dims, "spacing": [1] * dims}
+    with pytest.raises(MedsslError, match="CONFIG_INVALID") as caught:
+        pretrain(blob_store, tmp_path / "run", config("mae", UNET, **both))
+    assert caught.value.where == "crop_mm"
