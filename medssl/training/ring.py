@@ -7,6 +7,7 @@ that holds it, however that ends, and takes nothing of a container's ``/dev/shm`
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import mmap
@@ -285,6 +286,9 @@ class _Crew:
     def start(self) -> None:
         """Start them, each with the memory and a pipe of its own."""
         context: Any = mp.get_context(_method())
+        # Where an error leaves the iteration open until the program ends, before multiprocessing
+        # waits for them.
+        atexit.register(self.end)
         for _ in range(self._count):
             pipe, far = context.Pipe(duplex=True)
             others = [worker.pipe for worker in self._workers] + [pipe]
@@ -363,6 +367,7 @@ class _Crew:
                 worker.process.join()
             worker.process.close()
         self._workers = []
+        atexit.unregister(self.end)
 
 
 def _cuda_in_use() -> bool:

@@ -193,6 +193,24 @@ def test_killing_the_process_ends_its_workers_and_leaves_no_shared_memory():
     assert sorted(Path("/dev/shm").iterdir()) == shared
 
 
+LEFT_OPEN = """
+import sys
+sys.path.insert(0, {folder!r})
+from test_training_ring import Source
+from medssl.training.ring import loader
+batches = iter(loader(Source(), 4, 0, 10**6, 2))
+next(batches)
+raise RuntimeError("an error")
+"""
+
+
+def test_a_program_that_ends_with_an_error_does_not_wait_for_its_workers():
+    code = LEFT_OPEN.format(folder=str(Path(__file__).parent))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert run.stderr.strip().endswith("RuntimeError: an error")
+
+
 def _alive(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
