@@ -22,8 +22,9 @@ from medssl.store.intensity import IntensityContract
 from medssl.training.cache import CachedVolumes, CacheSettings
 from medssl.training.catalogue import catalogue
 from medssl.training.crops import Cut, Plane, Shape, cut, pad_value, read, wire_dtype
-from medssl.training.ring import Fields, loader
+from medssl.training.ring import loader
 from medssl.training.sampling import Numbers, Turns
+from medssl.training.slots import Fields
 from medssl.training.volumes import Opened, Recent, StoredVolumes, Volumes
 from medssl.views.draw import sample_key
 

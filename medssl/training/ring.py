@@ -8,51 +8,28 @@ that holds it, however that ends, and takes nothing of a container's ``/dev/shm`
 from __future__ import annotations
 
 import atexit
-import json
 import math
-import mmap
 import multiprocessing as mp
 import os
 import signal
-import struct
-import tempfile
-import traceback
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import recv_handle, send_handle
-from pathlib import Path
-from typing import Any, Protocol
+from multiprocessing.reduction import send_handle
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import torch
 
 from medssl.errors import MedsslError
+from medssl.training.slots import Memory, cuda_in_use
+from medssl.training.worker import DONE, TASK, Source, told_error, work
 
 Array = npt.NDArray[Any]
-Fields = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 HELD = 2  # batches that the consumer may use at a time: the last it was given, and the one before
 _AHEAD = 2  # batches at least that are made meanwhile, and samples per worker
-_ALIGN = 4096  # bytes
-_TASK = struct.Struct("<qqqq")  # slot, first place in it, how many, number of the first sample
-_DONE = struct.Struct("<qq")  # slot, how many
-_ORPHAN_CHECK = 2.0  # seconds
 _GRACE = 2.0  # seconds a worker has to end by itself
-
-
-class Source(Protocol):
-    """What makes samples: :class:`medssl.training.data.CropSource`."""
-
-    def fields(self) -> Fields:
-        """Shape and dtype of what one sample has."""
-        ...
-
-    def write(self, number: int, batch: Mapping[str, Array], place: int) -> None:
-        """Write sample ``number`` into place ``place`` of a batch."""
-        ...
 
 
 def loader(
@@ -121,7 +98,7 @@ class Batches:
         return self._here() if self._workers == 0 else self._by_workers()
 
     def _here(self) -> Iterator[Any]:
-        memory = _Memory(self._source.fields(), self._size, min(HELD, len(self)))
+        memory = Memory(self._source.fields(), self._size, min(HELD, len(self)))
         try:
             for count, first in enumerate(self._firsts):
                 slot = count % HELD
@@ -136,7 +113,7 @@ class Batches:
     def _by_workers(self) -> Iterator[Any]:
         ahead = max(_AHEAD, math.ceil(_AHEAD * self._workers / self._size))
         slots = min(HELD + ahead, len(self))
-        memory = _Memory(self._source.fields(), self._size, slots)
+        memory = Memory(self._source.fields(), self._size, slots)
         crew = _Crew(self._source, self._workers, memory, self._size)
         try:
             crew.start()
@@ -158,116 +135,6 @@ class Batches:
             memory.close()
 
 
-class _Memory:
-    """Slots for batches in one piece of shared memory without a name.
-
-    Attributes:
-        fd: of the memory.
-        arrays, tensors: by slot and field, the same memory.
-    """
-
-    def __init__(self, fields: Fields, size: int, slots: int) -> None:
-        self._layout, total = _layout(fields, size, slots)
-        self.fd = _anonymous(total)
-        self._map = mmap.mmap(self.fd, total)
-        self.arrays = _views(self._map, self._layout)
-        self.tensors = [
-            {name: torch.from_numpy(array) for name, array in slot.items()} for slot in self.arrays
-        ]
-        self._events: list[Any] = [None] * slots
-        self._pinned = 0
-        if _cuda_in_use() and slots:
-            # Pinned where it lies: a copy to the device then needs no other, and is not waited for.
-            start = np.frombuffer(self._map, np.uint8).ctypes.data
-            if int(_cudart().cudaHostRegister(start, total, 0)) == 0:
-                self._pinned = start
-
-    @property
-    def layout(self) -> _Layout:
-        """Where each array begins."""
-        return self._layout
-
-    def used(self, slot: int) -> None:
-        """The consumer asks for another batch: what it started with this one is in the stream."""
-        if self._pinned:
-            self._events[slot] = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._events[slot].record()
-
-    def wait(self, slot: int) -> None:
-        """Until nothing reads the slot any more."""
-        if self._events[slot] is not None:
-            self._events[slot].synchronize()
-
-    def close(self) -> None:
-        """Give the memory back, as soon as no tensor of a batch is left."""
-        for slot in range(len(self._events)):
-            self.wait(slot)
-        if self._pinned:
-            torch.cuda.synchronize()
-            _cudart().cudaHostUnregister(self._pinned)
-            self._pinned = 0
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-
-_Layout = list[dict[str, tuple[int, tuple[int, ...], str]]]
-
-
-def _layout(fields: Fields, size: int, slots: int) -> tuple[_Layout, int]:
-    """Where each array of each slot begins, its shape and dtype; and the bytes of all."""
-    layout: _Layout = []
-    place = 0
-    for _ in range(slots):
-        slot = {}
-        for name, (shape, dtype) in fields.items():
-            slot[name] = (place, (size, *shape), dtype.str)
-            place += -(-math.prod((size, *shape)) * dtype.itemsize // _ALIGN) * _ALIGN
-        layout.append(slot)
-    return layout, max(place, _ALIGN)
-
-
-def _views(memory: mmap.mmap, layout: _Layout) -> list[dict[str, Array]]:
-    return [
-        {
-            name: np.frombuffer(memory, dtype, math.prod(shape), offset).reshape(shape)
-            for name, (offset, shape, dtype) in slot.items()
-        }
-        for slot in layout
-    ]
-
-
-def _anonymous(count: int) -> int:
-    """A file descriptor of so many bytes of memory, where there are as many."""
-    if count > _available():
-        raise MedsslError(
-            "OUT_OF_MEMORY",
-            f"There is no memory for batches on their way: {count / 2**20:.0f} MiB",
-            fix="Lower batch_size, patch_size or workers.",
-        )
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("medssl-ring")
-    else:
-        with tempfile.TemporaryFile() as stream:  # has no name either
-            fd = os.dup(stream.fileno())
-    os.truncate(fd, count)
-    return fd
-
-
-def _available() -> float:
-    """Bytes of memory that can still be had, of the machine or of the container."""
-    found = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
-    group = Path("/sys/fs/cgroup")
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found += [float(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line]
-        limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
-        found.append(float(limit) - float(used))
-    except (OSError, ValueError):
-        return min(found)  # no Linux, or a group without a limit
-    return min(found)
-
-
 @dataclass
 class _Worker:
     process: Any
@@ -278,7 +145,7 @@ class _Worker:
 class _Crew:
     """The worker processes, and what each has still to do."""
 
-    def __init__(self, source: Source, count: int, memory: _Memory, size: int) -> None:
+    def __init__(self, source: Source, count: int, memory: Memory, size: int) -> None:
         self._source, self._count, self._memory, self._size = source, count, memory, size
         self._workers: list[_Worker] = []
         self._missing = [0] * len(memory.arrays)
@@ -294,7 +161,7 @@ class _Crew:
             others = [worker.pipe for worker in self._workers] + [pipe]
             inherited = others if context.get_start_method() == "fork" else []
             process = context.Process(
-                target=_work,
+                target=work,
                 args=(far, inherited, self._source, self._memory.layout, os.getpid()),
                 daemon=True,
             )
@@ -318,7 +185,7 @@ class _Crew:
             if not count:
                 continue
             try:
-                worker.pipe.send_bytes(_TASK.pack(slot, place, count, first + place))
+                worker.pipe.send_bytes(TASK.pack(slot, place, count, first + place))
             except OSError:
                 self._lost(worker)
             worker.waiting += count
@@ -339,9 +206,9 @@ class _Crew:
                     answer = worker.pipe.recv_bytes()
                 except (EOFError, OSError):
                     self._lost(worker)
-                if len(answer) != _DONE.size:
-                    raise _error(answer)
-                done, count = _DONE.unpack(answer)
+                if len(answer) != DONE.size:
+                    raise told_error(answer)
+                done, count = DONE.unpack(answer)
                 self._missing[done] -= count
                 worker.waiting -= count
 
@@ -370,69 +237,6 @@ class _Crew:
         atexit.unregister(self.end)
 
 
-def _cuda_in_use() -> bool:
-    return torch.cuda.is_available() and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
-
-
 def _method() -> str:
     """CUDA does not survive a fork; without it forking is quick and shares the source's memory."""
-    return "spawn" if _cuda_in_use() or "fork" not in mp.get_all_start_methods() else "fork"
-
-
-def _cudart() -> Any:
-    return torch.cuda.cudart()  # type: ignore[no-untyped-call]
-
-
-def _work(
-    pipe: Connection, inherited: list[Connection], source: Source, layout: _Layout, parent: int
-) -> None:
-    """What a worker does until its pipe closes or its parent is gone."""
-    for end in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(end, signal.SIG_IGN)  # they are the parent's to follow, which then ends us
-    for other in inherited:
-        other.close()  # or none of us would see that the parent is gone
-    fd = recv_handle(pipe)
-    memory = mmap.mmap(fd, 0)
-    os.close(fd)
-    slots = _views(memory, layout)
-    try:
-        while True:
-            while not pipe.poll(_ORPHAN_CHECK):
-                if os.getppid() != parent:
-                    return
-            task = _TASK.unpack(pipe.recv_bytes())
-            pipe.send_bytes(_answer(source, slots, *task))
-    except (EOFError, OSError):
-        return
-
-
-def _answer(
-    source: Source,
-    slots: list[dict[str, Array]],
-    slot: int,
-    place: int,
-    count: int,
-    number: int,
-) -> bytes:
-    try:
-        for i in range(count):
-            source.write(number + i, slots[slot], place + i)
-    except MedsslError as error:
-        return _told(error.code, error.what, error.where, error.fix)
-    except Exception as error:
-        # Its text may name a file; where it was raised does not.
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
-        text = "A process that reads crops failed"
-        fix = "Report it as a bug of medssl, if it is not for lack of memory."
-        return _told("WORKER_LOST", text, where, fix)
-    return _DONE.pack(slot, count)
-
-
-def _told(*words: str) -> bytes:
-    return json.dumps(words).encode()
-
-
-def _error(answer: bytes) -> MedsslError:
-    code, what, where, fix = json.loads(answer)
-    return MedsslError(code, what, where=where, fix=fix)
+    return "spawn" if cuda_in_use() or "fork" not in mp.get_all_start_methods() else "fork"
