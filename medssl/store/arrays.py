@@ -68,8 +68,7 @@ def read_array(path: Path) -> Array:
 class OpenArrays:
     """Arrays that stay open in this process, at most ``limit`` of them; the least used go first.
 
-    Parsing the header and mapping the file take longer than a small crop does. A copy of it that
-    is sent to another process starts empty.
+    Parsing the header and mapping the file take longer than a small crop does.
     """
 
     def __init__(self, limit: int = OPEN_MAPS) -> None:
@@ -87,9 +86,6 @@ class OpenArrays:
         else:
             self._open.move_to_end(path)
         return found
-
-    def __reduce__(self) -> tuple[type[OpenArrays], tuple[int]]:
-        return OpenArrays, (self._limit,)
 
 
 def open_array(path: str) -> Any:
