@@ -26,13 +26,7 @@ from medssl.store.records import LabelValue
 
 TABLE_NAMES = ("subjects.csv", "labels.csv", "dataset.json")
 RESERVED = ("file", "subject", "modality", "split", "labelled")
-SPLITS = {
-    "": "",
-    "train": "train",
-    "val": "validation",
-    "validation": "validation",
-    "test": "test",
-}
+SPLITS = {"": "", "val": "validation"} | {n: n for n in ("train", "validation", "test")}
 _IDENTIFYING = frozenset(
     ["name", "patient_name", "patientname", "first_name", "last_name", "surname", "mrn",
      "patient_id", "patientid", "birth_date", "birthdate", "dob", "date_of_birth", "address",

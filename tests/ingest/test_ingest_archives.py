@@ -334,7 +334,7 @@ def test_members_wait_for_the_next_time_when_reading_fails(tmp_path, ingested, m
         raise RuntimeError
 
     with monkeypatch.context() as patched:
-        patched.setattr("medssl.ingest.run.plan", fail)
+        patched.setattr("medssl.ingest.steps.plan", fail)
         with pytest.raises(RuntimeError):
             ingested()
     assert (tmp_path / ".store.partial").stat().st_mode & 0o777 == 0o700

@@ -161,7 +161,7 @@ def test_a_label_object_that_crashes_its_reader_costs_itself_alone(root, out, mo
 
     series = write_series(root / "images")
     save(segmentation(series, some_masks(series.shape)), root / "seg")
-    monkeypatch.setitem(label_maps._READERS, "seg", crash)
+    monkeypatch.setattr("medssl.ingest.dicom_seg.SegReader", crash)
     summary = ingest(root, out)
     assert summary.counts == {("rejected", "READER_FAILED"): 1, ("used", ""): 8}
     (volume,) = volumes_of(Store.open(out))

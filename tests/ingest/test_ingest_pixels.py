@@ -123,7 +123,7 @@ def test_missing_decoder_names_the_extra(tmp_path, write_stack, monkeypatch):
     class Absent:
         is_available = False
 
-    monkeypatch.setattr(pixels, "get_decoder", lambda syntax: Absent)
+    monkeypatch.setattr("pydicom.pixels.get_decoder", lambda syntax: Absent)
     with pytest.raises(MedsslError, match=r"DECODER_MISSING.*medssl\[jpeg\]"):
         only(files).decode()
 
