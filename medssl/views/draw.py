@@ -8,7 +8,9 @@ numbers: as easy as 1, 2, 3"; the hash is splitmix64, Steele et al. 2014, figure
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -41,10 +43,33 @@ def _shift(bits: Tensor, by: int) -> Tensor:
 
 
 def _mix(bits: Tensor) -> Tensor:
-    """splitmix64's finaliser on int64 tensors; the product wraps modulo 2^64."""
-    bits = (bits ^ _shift(bits, 30)) * _signed(_MIX_1)
-    bits = (bits ^ _shift(bits, 27)) * _signed(_MIX_2)
-    return bits ^ _shift(bits, 31)
+    """splitmix64's finaliser on int64 tensors, in place; the product wraps modulo 2^64."""
+    spare = torch.empty_like(bits)
+    for by, factor in ((30, _MIX_1), (27, _MIX_2), (31, 0)):
+        torch.bitwise_right_shift(bits, by, out=spare)
+        bits.bitwise_xor_(spare.bitwise_and_((1 << (64 - by)) - 1))
+        if factor:
+            bits.mul_(_signed(factor))
+    return bits
+
+
+@functools.cache
+def _normal_table(device: str) -> Tensor:
+    """Standard normal quantiles of 16-bit numbers, of variance 1: float32 (65536,)."""
+    middle = (torch.arange(65536, dtype=torch.float64) + 0.5) / 65536
+    quantiles: Tensor = torch.special.ndtri(middle)
+    return (quantiles / quantiles.square().mean().sqrt()).float().to(device)
+
+
+def _counted(start: Tensor, count: int) -> Tensor:
+    """The first `count` outputs of splitmix64 from each state: int64 (*start.shape, count)."""
+    counter = torch.arange(1, count + 1, device=start.device).mul_(_signed(_GOLDEN))
+    return _mix(torch.add(start[..., None], counter))
+
+
+def _unit(bits: Tensor) -> Tensor:
+    """Uniform in [0, 1) from the upper 24 of 64 bits."""
+    return _shift(bits, 40).to(torch.float32).mul_(2.0**-24)
 
 
 def sample_key(seed: int, epoch: int, index: int) -> int:
@@ -87,25 +112,36 @@ class Draw:
         """64 random bits each: int64 (B, *shape)."""
         self._calls += 1
         start = _mix(self._base + _signed(self._calls * _CALL))
-        counter = torch.arange(1, math.prod(shape) + 1, device=self.keys.device)
-        bits = _mix(start[:, None] + counter * _signed(_GOLDEN))
-        return bits.reshape(len(self.keys), *shape)
+        return _counted(start, math.prod(shape)).reshape(len(self.keys), *shape)
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """Uniform in [low, high): float32 (B, *shape)."""
-        unit = _shift(self.bits(*shape), 40).to(torch.float32) * 2.0**-24
+        unit = _unit(self.bits(*shape))
         # With low and high far apart the product can round up to high itself.
         return (low + (high - low) * unit).clamp_(max=max(_below(high), low))
 
+    def table(self, streams: Sequence[int], count: int) -> Tensor:
+        """What ``fork(s).uniform(0, 1, count)`` gives for every s of `streams`, at the cost of one.
+
+        Returns:
+            float32 (B, len(streams), count) in [0, 1).
+        """
+        forks = (_mix_int(self.stream * _FORK + stream + 1) for stream in streams)
+        offsets = [_signed(_mix_int(fork * _FORK + _GOLDEN)) for fork in forks]
+        offset = torch.tensor(offsets).to(self.keys.device, non_blocking=True)
+        start = _mix(_mix(self.keys[:, None] + offset) + _signed(_CALL))
+        return _unit(_counted(start, count))
+
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal: float32 (B, *shape), by Box and Muller (1958): two from each 64 bits."""
+        """Standard normal: float32 (B, *shape), four from each 64 bits.
+
+        Every value is one of 65,536 equally likely quantiles, so none lies beyond 4.33. The same on
+        every device, bit for bit, as it takes no floating-point operation.
+        """
         count = math.prod(shape)
-        bits = self.bits((count + 1) // 2)
-        # (0, 1] keeps the logarithm finite.
-        radius = (_shift(bits, 40).to(torch.float32) + 1.0).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()
-        angle = (bits & 0xFFFFFF).to(torch.float32).mul_(2.0 * math.pi * 2.0**-24)
-        pairs = torch.cat((radius * angle.cos(), radius * angle.sin()), dim=1)
-        return pairs[:, :count].reshape(len(self.keys), *shape)
+        index = self.bits((count + 3) // 4).view(torch.uint16)[:, :count].to(torch.int32)
+        values = _normal_table(str(self.keys.device)).index_select(0, index.flatten())
+        return values.reshape(len(self.keys), *shape)
 
     def bernoulli(self, p: float, *shape: int) -> Tensor:
         """True with probability p: bool (B, *shape)."""

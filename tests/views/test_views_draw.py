@@ -81,9 +81,42 @@ def test_no_correlation(pair: str):
     assert abs(float(torch.corrcoef(torch.stack((a, b)))[0, 1])) < 4.5 / math.sqrt(n)
 
 
-def test_box_muller_pairs_are_uncorrelated():
-    x = Draw(keys(1)).normal(40_000)[0].reshape(2, -1)
-    assert abs(float(torch.corrcoef(x)[0, 1])) < 4.5 / math.sqrt(20_000)
+def test_normals_of_one_word_are_uncorrelated():
+    # Each 64 bits give four; their products and squares could show it too.
+    x = Draw(keys(1)).normal(80_000)[0].reshape(-1, 4).T
+    for values in (x, x.square()):
+        other = torch.corrcoef(values) - torch.eye(4)
+        assert float(other.abs().max()) < 4.5 / math.sqrt(20_000)
+
+
+def test_normal_has_the_moments_and_the_tails():
+    x = Draw(keys(20)).normal(100_000).flatten().double()
+    assert abs(float(x.mean())) < 5 / math.sqrt(2e6)
+    assert abs(float(x.square().mean()) - 1) < 5 * math.sqrt(2 / 2e6)
+    assert abs(float((x**4).mean()) - 3) < 5 * math.sqrt(96 / 2e6)
+    for limit in (2.0, 3.0, 4.0):
+        p = 2 * stats.norm.sf(limit)
+        assert abs(float((x.abs() > limit).double().mean()) - p) < 5 * math.sqrt(p / 2e6)
+    assert 4.0 < float(x.abs().max()) < 4.33
+
+
+def test_normal_is_its_bits_through_the_quantiles():
+    words = Draw(keys(2)).bits(3)
+    got = Draw(keys(2)).normal(10)
+    for row in range(2):
+        for place in range(10):
+            word = int(words[row, place // 4]) & ((1 << 64) - 1)
+            sixteen = (word >> (16 * (place % 4))) & 0xFFFF
+            expected = stats.norm.ppf((sixteen + 0.5) / 65536)
+            assert float(got[row, place]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_table_is_the_forks_at_once():
+    table = Draw(keys(5), stream=3).table([4, 0, 4], 6)
+    assert table.shape == (5, 3, 6)
+    for column, stream in enumerate([4, 0, 4]):
+        expected = Draw(keys(5), stream=3).fork(stream).uniform(0, 1, 6)
+        assert torch.equal(table[:, column], expected)
 
 
 def test_ranges():
