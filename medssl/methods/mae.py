@@ -7,6 +7,7 @@ layer (Tian et al. 2023, "SparK", section 3).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pydantic import Field
@@ -53,7 +54,7 @@ class MAE(Method):
             )
         self._size = tuple(patch_size)
         self._grid = tuple(size // cell for size in patch_size)
-        self._visible = masked_count(self._grid, 1.0 - config.mask_ratio)
+        self._visible = math.prod(self._grid) - masked_count(self._grid, config.mask_ratio)
         self._ratio, self._settings = config.mask_ratio, config.view.settings()
         self._normalise = config.normalise_patches
         self._loss = MaskedMSE(config.normalise_patches)

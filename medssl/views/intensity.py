@@ -1,198 +1,272 @@
-"""Intensity augmentation of a batch, on its device."""
+"""Intensity augmentation of a batch: what may change, what was drawn, applying it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from medssl.views.bias_field import TERMS, BiasField
+from medssl.views.change import Change
 from medssl.views.draw import Draw
+from medssl.views.kspace import Ghost, Motion, Spike
+from medssl.views.smooth import Blur, LowResolution
+from medssl.views.style import Style
+from medssl.views.tone import Tone
+from medssl.views.window import Window
+
+Range = tuple[float, float]
+Kind = Literal[
+    "style", "window", "bias", "motion", "ghost", "spike", "blur", "low_resolution",
+    "thick_slices", "contrast", "brightness", "gamma", "noise",
+]  # fmt: skip
+# In the order in which they are applied. The place of a kind is the stream of its numbers, so
+# that asking for one more kind leaves the numbers of the others as they were.
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_NUMBERS = 1 + len(TERMS)  # of the kind that needs most: whether it happens, and how
+_NOISE_STREAM = len(KINDS)
+_CHUNK = 2**19  # voxels that a CPU takes through all changes at a time: they stay in its cache
 
 
 @dataclass(frozen=True)
 class IntensitySettings:
     """How far a view may differ in intensity from its crop. The defaults change nothing.
 
-    Deviations are relative to the standard deviation of the image, so that the settings suit
-    z-scores and fixed ranges alike.
+    Ranges are (smallest, largest); None, 0 for a largest value, or a range of the neutral value
+    alone ask for nothing. Standard deviations are those of each channel of the image, so that the
+    settings suit z-scores and fixed ranges alike.
 
     Attributes:
         probability: of each change in each view, independently.
-        contrast: smallest and largest factor on the distance from the mean.
+        probabilities: by kind, where it is another.
+        window: range of the width of the CT window as a share of the contract's, above 0 to 1;
+            the image must span [-1, 1]. See `medssl.views.window`.
+        style: low-frequency amplitudes of another image: "batch", one image's for all, or
+            "sample", for each another's.
+        style_radius: range of the share of the highest frequency up to which they are exchanged.
+        bias: largest coefficient of the bias field's polynomial.
+        motion: largest angle in degrees about each axis and largest shift along each.
+        ghost: range of what the weaker lines of k-space lose, 0 to 1.
+        ghosts: smallest and largest number of copies.
+        spike: range of the stripes' amplitude, in standard deviations.
+        blur: range of sigma of a Gaussian blur.
+        blur_each_axis: every axis its own sigma.
+        low_resolution: range of the factor (at least 1) by which the grid is made coarser before
+            it is interpolated back.
+        thick_slices: the same along one random axis.
+        contrast: range of the factor on the distance from the mean.
         brightness: largest shift, in standard deviations.
-        gamma: smallest and largest exponent on the image scaled to [0, 1], even in its logarithm.
-        noise: largest standard deviation of Gaussian noise, in standard deviations of the image.
-        blur: smallest and largest sigma of a Gaussian blur, in voxels.
-        low_resolution: smallest and largest factor (at least 1) by which the grid is made coarser
-            before it is interpolated back.
+        gamma: range of the exponent on the image scaled to [0, 1], even in its logarithm.
+        gamma_inverted: share of the gamma changes that are made to the inverted image.
+        noise: largest standard deviation of the noise, in standard deviations of the image.
+        rician: noise as in magnitude images (MR) rather than Gaussian.
+        unit: of `blur` and of the shift of `motion`.
     """
 
     probability: float = 0.5
-    contrast: tuple[float, float] | None = None
+    probabilities: Mapping[Kind, float] = field(default_factory=dict)
+    window: Range | None = None
+    style: Literal["batch", "sample"] | None = None
+    style_radius: Range = (0.02, 0.2)
+    bias: float = 0.0
+    motion: Range | None = None
+    ghost: Range | None = None
+    ghosts: tuple[int, int] = (2, 5)
+    spike: Range | None = None
+    blur: Range | None = None
+    blur_each_axis: bool = False
+    low_resolution: Range | None = None
+    thick_slices: Range | None = None
+    contrast: Range | None = None
     brightness: float = 0.0
-    gamma: tuple[float, float] | None = None
+    gamma: Range | None = None
+    gamma_inverted: float = 0.0
     noise: float = 0.0
-    blur: tuple[float, float] | None = None
-    low_resolution: tuple[float, float] | None = None
+    rician: bool = False
+    unit: Literal["voxel", "mm"] = "voxel"
+
+    def asked(self, kind: Kind) -> bool:
+        """Whether a kind of change may happen at all."""
+        value, neutral = getattr(self, kind), 1.0 if kind in _FACTORS else 0.0
+        return bool(value) and value != (neutral, neutral)
+
+
+_FACTORS: frozenset[Kind] = frozenset(
+    {"window", "low_resolution", "thick_slices", "contrast", "gamma"}
+)
 
 
 @dataclass(frozen=True)
 class IntensityParams:
-    """What was drawn for a batch of B views: float32 (B,) each, None where nothing is asked.
-
-    A sample that a change leaves alone has its neutral value (factor 1, shift or sigma 0).
+    """What was drawn for a batch of B views.
 
     Attributes:
-        contrast: factor.
-        brightness: shift in standard deviations.
-        gamma: exponent.
-        noise: standard deviation over that of the image.
-        noise_draw: where the noise comes from.
-        blur: sigma in voxels.
-        blur_radius: voxels of the kernel to each side.
-        low_resolution: factor.
+        changes: in the order in which they are applied.
+        in_mm: whether they need to know the spacing.
     """
 
-    contrast: Tensor | None
-    brightness: Tensor | None
-    gamma: Tensor | None
-    noise: Tensor | None
-    noise_draw: Draw
-    blur: Tensor | None
-    blur_radius: int
-    low_resolution: Tensor | None
+    changes: tuple[Change, ...]
+    in_mm: bool = False
 
     @classmethod
     def draw(cls, draw: Draw, settings: IntensitySettings) -> IntensityParams:
-        """Draws for every sample of `draw`; each part has its own stream."""
+        """Draws for every sample of `draw`; each kind of change has its own stream.
 
-        def pick(stream: int, span: tuple[float, float] | None, neutral: float) -> Tensor | None:
-            if span is None or span == (neutral, neutral):
-                return None
-            own = draw.fork(stream)
-            # A change on a sample that is not picked must cost no wait for the device: `where`.
-            return torch.where(own.bernoulli(settings.probability), own.uniform(*span), neutral)
+        Raises:
+            ValueError: `probabilities` names a change that there is not.
+        """
+        if unknown := set(settings.probabilities) - set(KINDS):
+            raise ValueError(f"there is no change of intensity named {sorted(unknown)}")
+        kinds = [kind for kind in KINDS if settings.asked(kind)]
+        if not kinds:
+            return cls(())
+        units = draw.table([KINDS.index(kind) for kind in kinds], _NUMBERS)
+        numbers = {kind: _Numbers(units[:, row], kind, settings) for row, kind in enumerate(kinds)}
+        changes = (*_acquired(numbers, settings), *_shown(numbers, settings, draw))
+        return cls(changes, settings.unit == "mm" and not {"blur", "motion"}.isdisjoint(kinds))
 
-        gamma = settings.gamma and (math.log(settings.gamma[0]), math.log(settings.gamma[1]))
-        log_gamma = pick(2, gamma, 0.0)
-        return cls(
-            contrast=pick(0, settings.contrast, 1.0),
-            brightness=pick(1, (-settings.brightness, settings.brightness), 0.0),
-            gamma=None if log_gamma is None else log_gamma.exp(),
-            noise=pick(3, (0.0, settings.noise), 0.0),
-            noise_draw=draw.fork(4),
-            blur=pick(5, settings.blur, 0.0),
-            blur_radius=math.ceil(3 * settings.blur[1]) if settings.blur else 0,
-            low_resolution=pick(6, settings.low_resolution, 1.0),
-        )
+    def apply(self, batch: Tensor, spacing: Tensor | None = None, views: int = 1) -> Tensor:
+        """The changed batch; applying twice gives the same result.
 
-    def apply(self, batch: Tensor) -> Tensor:
-        """Float32 (B, C, *spatial) -> the same shape; applying twice gives the same result."""
-        if self.low_resolution is not None:
-            batch = coarsen(batch, self.low_resolution)
-        if self.blur is not None:
-            batch = gaussian_blur(batch, self.blur, self.blur_radius)
-        if self.contrast is not None or self.brightness is not None:
-            batch = self._rescale(batch)
-        if self.gamma is not None:
-            batch = _gamma(batch, self.gamma)
-        if self.noise is not None:
-            deviation = _spread(batch)[1]
-            drawn = Draw(self.noise_draw.keys, self.noise_draw.stream).normal(*batch.shape[1:])
-            batch = torch.addcmul(batch, drawn, _each(self.noise, batch) * deviation)
-        return batch
+        Args:
+            batch: (B, C, *spatial), any floating or integer type; it is left as it is.
+            spacing: mm per voxel of these views, float32 (B, d); needed where the unit is mm.
+            views: how many views of each crop the batch holds, one view of all crops after the
+                other; style is exchanged between the crops of one view.
 
-    def _rescale(self, batch: Tensor) -> Tensor:
-        mean, deviation = _spread(batch)
-        factor = torch.ones_like(mean)
-        if self.contrast is not None:
-            factor = _each(self.contrast, batch)
-        shift = mean * (1.0 - factor)
-        if self.brightness is not None:
-            shift = shift + _each(self.brightness, batch) * deviation
-        return torch.addcmul(shift, batch, factor)
+        Returns:
+            float32 (B, C, *spatial).
 
+        Raises:
+            ValueError: the unit is mm and there is no spacing.
+        """
+        if self.in_mm and spacing is None:
+            raise ValueError("a blur or a motion in mm needs the spacing of the views")
+        # A region under autocast would take matrix products in half precision.
+        with torch.autocast(batch.device.type, enabled=False):
+            batch = batch.to(torch.float32)
+            alone = self.changes
+            if alone and isinstance(alone[0], Style):
+                batch, alone = alone[0].apply_to_views(batch, views), alone[1:]
+            if not alone or batch.device.type != "cpu":
+                return _through(alone, batch, spacing)
+            return self._by_chunk(alone, batch, spacing)
 
-def _each(values: Tensor, batch: Tensor) -> Tensor:
-    """(B,) ready to broadcast against the batch."""
-    return values.reshape(-1, *(1,) * (batch.ndim - 1))
-
-
-def _spread(batch: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every channel of every sample, (B, C, 1, ...)."""
-    axes = tuple(range(2, batch.ndim))
-    mean = batch.mean(axes, keepdim=True)
-    power = torch.linalg.vector_norm(batch - mean, 2, axes, keepdim=True)
-    return mean, power / math.sqrt(math.prod(batch.shape[2:]))
+    @staticmethod
+    def _by_chunk(changes: tuple[Change, ...], batch: Tensor, spacing: Tensor | None) -> Tensor:
+        changed = torch.empty_like(batch, memory_format=torch.contiguous_format)
+        step = max(1, _CHUNK // max(1, math.prod(batch.shape[1:])))
+        for start in range(0, len(batch), step):
+            rows = slice(start, start + step)
+            part = tuple(change.rows(rows) for change in changes)
+            near = None if spacing is None else spacing[rows]
+            changed[rows] = _through(part, batch[rows], near)
+        return changed
 
 
-def _gamma(batch: Tensor, gamma: Tensor) -> Tensor:
-    """x -> low + range * ((x - low) / range)^gamma, channel by channel."""
-    axes = tuple(range(2, batch.ndim))
-    low, high = batch.amin(axes, keepdim=True), batch.amax(axes, keepdim=True)
-    extent = (high - low).clamp(min=1e-6)
-    unit = ((batch - low) / extent).clamp_(0.0, 1.0)
-    return torch.addcmul(low, unit.pow_(_each(gamma, batch)), extent)
-
-
-def gaussian_blur(batch: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Gaussian blur with one sigma a sample, axis by axis; the edge voxel is repeated outside.
-
-    Args:
-        batch: float32 (B, C, *spatial).
-        sigma: voxels, (B,); 0 leaves a sample as it is.
-        radius: voxels of the kernel to each side; three sigma lose less than 0.3 %.
-    """
-    steps = torch.arange(1, radius + 1, device=batch.device)
-    side = torch.exp(-0.5 * (steps / sigma.clamp(min=1e-4)[:, None]).square())  # (B, radius)
-    middle = 1.0 / (1.0 + 2.0 * side.sum(1))
-    weights = side * middle[:, None]
-    for axis in range(2, batch.ndim):
-        length = batch.shape[axis]
-        first = batch.narrow(axis, 0, 1).expand(_with(batch, axis, radius))
-        last = batch.narrow(axis, length - 1, 1).expand(_with(batch, axis, radius))
-        padded = torch.cat((first, batch, last), dim=axis)
-        result = batch * _each(middle, batch)
-        for step in range(1, radius + 1):
-            ends = padded.narrow(axis, radius - step, length) + padded.narrow(
-                axis, radius + step, length
-            )
-            result.addcmul_(ends, _each(weights[:, step - 1], batch))
-        batch = result
+def _through(changes: tuple[Change, ...], batch: Tensor, spacing: Tensor | None) -> Tensor:
+    for change in changes:
+        batch = change.apply(batch, spacing)
     return batch
 
 
-def _with(batch: Tensor, axis: int, length: int) -> list[int]:
-    """The shape of the batch with another length along one axis."""
-    shape = list(batch.shape)
-    shape[axis] = length
-    return shape
+class _Numbers:
+    """Numbers in [0, 1) of one kind of change, float32 (B, 20): the first says whether."""
+
+    def __init__(self, unit: Tensor, kind: Kind, settings: IntensitySettings) -> None:
+        self.unit = unit
+        self.picked = unit[:, 0] < settings.probabilities.get(kind, settings.probability)
+
+    def between(self, span: Range, which: int | slice = 1) -> Tensor:
+        """Evenly from a range."""
+        return span[0] + (span[1] - span[0]) * self.unit[:, which]
+
+    def or_neutral(self, values: Tensor, neutral: float) -> Tensor:
+        """The values of samples that are picked, `neutral` for the others."""
+        return values.where(self.picked.reshape(-1, *(1,) * (values.ndim - 1)), neutral)
 
 
-def coarsen(batch: Tensor, factor: Tensor) -> Tensor:
-    """As if scanned on a grid coarser by `factor` and interpolated back, axis by axis.
+def _acquired(numbers: Mapping[Kind, _Numbers], settings: IntensitySettings) -> Iterator[Change]:
+    """What happens before and while an image is acquired."""
+    if (n := numbers.get("style")) is not None:
+        unit, radius = n.unit[:, 1], n.between(settings.style_radius, 2)
+        yield Style(n.picked, unit, radius, settings.style == "batch")
+    if (n := numbers.get("window")) is not None:
+        assert settings.window is not None
+        width = n.or_neutral(n.between(settings.window), 1.0)
+        yield Window(width, n.between((-1.0, 1.0), 2))
+    if (n := numbers.get("bias")) is not None:
+        most = settings.bias
+        yield BiasField(n.picked, n.between((-most, most), slice(1, None)))
+    if (n := numbers.get("motion")) is not None:
+        assert settings.motion is not None
+        degrees, far = settings.motion
+        turn = math.radians(degrees)
+        angles = n.between((-turn, turn), slice(1, 7)).reshape(-1, 2, 3)
+        shift = n.between((-far, far), slice(7, 13)).reshape(-1, 2, 3)
+        ends = torch.stack((n.between((0.0, 0.45), 13), n.between((0.55, 1.0), 14)), dim=1)
+        yield Motion(n.picked, angles, shift, settings.unit == "mm", ends, n.unit[:, 15])
+    if (n := numbers.get("ghost")) is not None:
+        assert settings.ghost is not None
+        strength = n.or_neutral(n.between(settings.ghost), 0.0)
+        fewest, most_copies = settings.ghosts
+        number = n.between((fewest, most_copies + 1), 2).long().clamp_(max=most_copies)
+        yield Ghost(strength, number, n.unit[:, 3])
+    if (n := numbers.get("spike")) is not None:
+        assert settings.spike is not None
+        strength = n.or_neutral(n.between(settings.spike), 0.0)
+        frequency = n.between((-1.0, 1.0), slice(2, 5))
+        yield Spike(strength, frequency, n.between((0.0, 2.0 * math.pi), 5))
 
-    Args:
-        batch: float32 (B, C, *spatial).
-        factor: (B,), at least 1; 1 leaves a sample as it is. The coarse grid takes the nearest
-            voxel; between its voxels the result is linear.
-    """
-    for axis in range(2, batch.ndim):
-        batch = _coarsen_axis(batch, factor[:, None], axis)
-    return batch
+
+def _shown(
+    numbers: Mapping[Kind, _Numbers], settings: IntensitySettings, draw: Draw
+) -> Iterator[Change]:
+    """What happens to the finished image."""
+    if (n := numbers.get("blur")) is not None:
+        assert settings.blur is not None
+        sigma = n.between(settings.blur, slice(1, 4))
+        if not settings.blur_each_axis:
+            sigma = sigma[:, :1].expand(-1, 3)
+        yield Blur(n.or_neutral(sigma, 0.0), settings.unit == "mm")
+    low, thick = numbers.get("low_resolution"), numbers.get("thick_slices")
+    if low is not None or thick is not None:
+        one = torch.ones_like(draw.keys, dtype=torch.float32)
+        everywhere = slices = one
+        if low is not None and settings.low_resolution is not None:
+            everywhere = low.or_neutral(low.between(settings.low_resolution), 1.0)
+        if thick is not None and settings.thick_slices is not None:
+            slices = thick.or_neutral(thick.between(settings.thick_slices), 1.0)
+        yield LowResolution(everywhere, slices, one if thick is None else thick.unit[:, 2])
+    contrast, brightness = numbers.get("contrast"), numbers.get("brightness")
+    gamma, noise = numbers.get("gamma"), numbers.get("noise")
+    if contrast or brightness or gamma or noise:
+        yield _tone(contrast, brightness, gamma, noise, settings, draw)
 
 
-def _coarsen_axis(batch: Tensor, factor: Tensor, axis: int) -> Tensor:
-    length = batch.shape[axis]
-    along = [len(batch), *(1,) * (batch.ndim - 1)]
-    along[axis] = length
-    place = (torch.arange(length, device=batch.device) + 0.5) / factor - 0.5  # in coarse voxels
-    below = place.floor()
-
-    def read(coarse: Tensor) -> Tensor:
-        index = ((coarse + 0.5) * factor - 0.5).round().clamp(0, length - 1).long()
-        return batch.gather(axis, index.reshape(along).expand(batch.shape))
-
-    return torch.lerp(read(below), read(below + 1), (place - below).reshape(along))
+def _tone(
+    contrast: _Numbers | None,
+    brightness: _Numbers | None,
+    gamma: _Numbers | None,
+    noise: _Numbers | None,
+    settings: IntensitySettings,
+    draw: Draw,
+) -> Tone:
+    far, inverted = settings.brightness, torch.zeros_like(draw.keys, dtype=torch.bool)
+    factor = shift = exponent = amount = None
+    if contrast is not None and settings.contrast is not None:
+        factor = contrast.or_neutral(contrast.between(settings.contrast), 1.0)
+    if brightness is not None:
+        shift = brightness.or_neutral(brightness.between((-far, far)), 0.0)
+    if gamma is not None and settings.gamma is not None:
+        low, high = (math.log(value) for value in settings.gamma)
+        exponent = gamma.or_neutral(gamma.between((low, high)).exp(), 1.0)
+        inverted = gamma.unit[:, 2] < settings.gamma_inverted
+    if noise is not None:
+        amount = noise.or_neutral(noise.between((0.0, settings.noise)), 0.0)
+    own = draw.fork(_NOISE_STREAM)
+    return Tone(factor, shift, exponent, inverted, amount, own.keys, own.stream, settings.rician)

@@ -1,4 +1,8 @@
-"""Masks over the grid of cells that masked methods hide: True = masked (hidden)."""
+"""Masks over the grid of cells that masked methods hide: True = masked (hidden).
+
+Every mask hides exactly as many cells in every sample, so that an encoder of visible tokens alone
+gets a rectangular batch. A sample's mask depends on its key alone.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +30,131 @@ def masked_count(grid: Sequence[int], ratio: float) -> int:
 def random_mask(draw: Draw, grid: Sequence[int], ratio: float) -> Tensor:
     """Cells hidden uniformly at random, the same number in every sample (He et al. 2022, sec. 3).
 
+    For a convolutional net take the grid of its total stride, and `upsample_mask` for each stage.
+
     Returns:
         bool (B, 1, *grid), True = masked, with exactly `masked_count(grid, ratio)` True a sample.
     """
+    return channel_mask(draw, grid, ratio, 1)
+
+
+def channel_mask(
+    draw: Draw, grid: Sequence[int], ratio: float, channels: int, dropped: int = 0
+) -> Tensor:
+    """Every channel (modality) hides cells of its own, and some hide all.
+
+    Args:
+        draw: of B samples.
+        grid: cells along each axis.
+        ratio: of the cells that a channel hides.
+        channels: of the image.
+        dropped: how many channels of each sample are hidden altogether, chosen at random.
+
+    Returns:
+        bool (B, channels, *grid), True = masked: exactly `masked_count(grid, ratio)` in every
+        channel that is not dropped.
+
+    Raises:
+        ValueError: the ratio is outside [0, 1], or not one channel is left.
+    """
+    if not 0 <= dropped < channels:
+        raise ValueError(f"of {channels} channels, {dropped} cannot be dropped")
     count = masked_count(grid, ratio)
-    order = draw.permutation(math.prod(grid))
-    mask = torch.zeros_like(order, dtype=torch.bool)
-    mask.scatter_(1, order[:, :count], True)
-    return mask.reshape(len(order), 1, *grid)
+    order = draw.bits(channels, math.prod(grid)).argsort(dim=2, stable=True)
+    mask = torch.zeros_like(order, dtype=torch.bool).scatter_(2, order[..., :count], True)
+    if dropped:
+        gone = draw.permutation(channels) < dropped
+        mask = mask | gone[..., None]
+    return mask.reshape(len(order), channels, *grid)
+
+
+def block_mask(
+    draw: Draw,
+    grid: Sequence[int],
+    ratio: float,
+    *,
+    blocks: int = 1,
+    aspect: float = 3.0,
+    roll: bool = False,
+) -> Tensor:
+    """Blocks of adjacent cells, of random place and shape, hidden.
+
+    A block grows from its centre at a speed of its own along each axis until the number is
+    reached; at the edge of the grid it grows in the other directions. So the number is exact, and
+    at most the last layer of cells has a gap. Several blocks grow together and may meet.
+
+    Args:
+        draw: of B samples.
+        grid: cells along each axis.
+        ratio: of cells that are hidden.
+        blocks: how many.
+        aspect: largest ratio of a block's sides, at least 1.
+        roll: the grid has no edge: a block that leaves it comes in at the other side. Then every
+            cell is hidden equally often; without, those in the middle are hidden more often.
+
+    Returns:
+        bool (B, 1, *grid), True = masked, with exactly `masked_count(grid, ratio)` True a sample.
+
+    Raises:
+        ValueError: the ratio is outside [0, 1], there is no block, or the aspect is below 1.
+    """
+    return _smallest(_growth(draw, grid, blocks, aspect, roll), grid, masked_count(grid, ratio))
+
+
+def inverse_block_mask(
+    draw: Draw,
+    grid: Sequence[int],
+    ratio: float,
+    *,
+    blocks: int = 1,
+    aspect: float = 3.0,
+    roll: bool = False,
+) -> Tensor:
+    """As `block_mask`, but the blocks are what stays visible (Baevski et al. 2023, data2vec 2.0;
+    with `roll` as in Franca, Venkataramanan et al. 2025).
+
+    Returns:
+        bool (B, 1, *grid), True = masked, with exactly `masked_count(grid, ratio)` True a sample.
+    """
+    visible = math.prod(grid) - masked_count(grid, ratio)
+    return ~_smallest(_growth(draw, grid, blocks, aspect, roll), grid, visible)
+
+
+def _growth(draw: Draw, grid: Sequence[int], blocks: int, aspect: float, roll: bool) -> Tensor:
+    """When the blocks reach each cell: float32 (B, cells).
+
+    The time is a scaled Chebyshev distance, whose balls are boxes. A small share of the sum of the
+    distances is added: one step to the centre then always lowers the time, so what is reached
+    before any moment hangs together.
+    """
+    if blocks < 1 or aspect < 1.0:
+        raise ValueError(f"there is no mask of {blocks} blocks of aspect {aspect}")
+    dims = len(grid)
+    stretch = math.log(aspect) / 2
+    speed = draw.uniform(-stretch, stretch, blocks, dims).exp()
+    centre = draw.uniform(0.0, 1.0, blocks, dims)
+    farthest = total = torch.zeros((), device=speed.device)
+    for axis, length in enumerate(grid):
+        cell = torch.arange(length, device=speed.device)
+        distance = (cell + 0.5 - centre[..., axis, None] * length).abs()
+        if roll:
+            distance = torch.minimum(distance, length - distance)
+        shape = [1] * dims
+        shape[axis] = length
+        time = (distance / speed[..., axis, None]).reshape(-1, blocks, *shape)
+        farthest, total = torch.maximum(farthest, time), total + time
+    return (farthest + 1e-3 * total).amin(1).flatten(1)
+
+
+def _smallest(values: Tensor, grid: Sequence[int], count: int) -> Tensor:
+    """True at the `count` smallest of every sample: bool (B, 1, *grid)."""
+    order = values.argsort(dim=1, stable=True)
+    mask = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order[:, :count], True)
+    return mask.reshape(len(values), 1, *grid)
 
 
 def upsample_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
-    """The mask on a finer grid: bool (B, 1, *grid) -> bool (B, 1, *size), each cell a block.
+    """The mask on a finer grid: bool (B, C, *grid) -> bool (B, C, *size), each cell a block.
 
     Raises:
         ValueError: `size` is not a whole multiple of the grid along every axis.
