@@ -14,7 +14,7 @@ from medssl.views.bias_field import TERMS, BiasField
 from medssl.views.change import Change
 from medssl.views.draw import Draw
 from medssl.views.kspace import Ghost, Motion, Spike
-from medssl.views.smooth import Blur, LowResolution
+from medssl.views.smooth import Blur, LowResolution, ThickSlices
 from medssl.views.style import Style
 from medssl.views.tone import Tone
 from medssl.views.window import Window
@@ -29,7 +29,7 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _NUMBERS = 1 + len(TERMS)  # of the kind that needs most: whether it happens, and how
 _NOISE_STREAM = len(KINDS)
-_CHUNK = 2**19  # voxels that a CPU takes through all changes at a time: they stay in its cache
+_CHUNK = 2**18  # voxels that a CPU takes through all changes at a time: they stay in its cache
 
 
 @dataclass(frozen=True)
@@ -229,19 +229,14 @@ def _shown(
     """What happens to the finished image."""
     if (n := numbers.get("blur")) is not None:
         assert settings.blur is not None
-        sigma = n.between(settings.blur, slice(1, 4))
-        if not settings.blur_each_axis:
-            sigma = sigma[:, :1].expand(-1, 3)
+        sigma = n.between(settings.blur, slice(1, 4 if settings.blur_each_axis else 2))
         yield Blur(n.or_neutral(sigma, 0.0), settings.unit == "mm")
-    low, thick = numbers.get("low_resolution"), numbers.get("thick_slices")
-    if low is not None or thick is not None:
-        one = torch.ones_like(draw.keys, dtype=torch.float32)
-        everywhere = slices = one
-        if low is not None and settings.low_resolution is not None:
-            everywhere = low.or_neutral(low.between(settings.low_resolution), 1.0)
-        if thick is not None and settings.thick_slices is not None:
-            slices = thick.or_neutral(thick.between(settings.thick_slices), 1.0)
-        yield LowResolution(everywhere, slices, one if thick is None else thick.unit[:, 2])
+    if (n := numbers.get("low_resolution")) is not None:
+        assert settings.low_resolution is not None
+        yield LowResolution(n.or_neutral(n.between(settings.low_resolution), 1.0))
+    if (n := numbers.get("thick_slices")) is not None:
+        assert settings.thick_slices is not None
+        yield ThickSlices(n.or_neutral(n.between(settings.thick_slices), 1.0), n.unit[:, 2])
     contrast, brightness = numbers.get("contrast"), numbers.get("brightness")
     gamma, noise = numbers.get("gamma"), numbers.get("noise")
     if contrast or brightness or gamma or noise:

@@ -10,7 +10,7 @@ from torch import Tensor
 from medssl.views.change import Change, each, moments, on_picked, signal_zero
 from medssl.views.draw import Draw
 
-_LEAST = 1e-30  # keeps the logarithm finite; no gamma in use makes it visible
+_LEAST = 1e-18  # keeps the logarithm finite, and powers up to 2 clear of slow denormal numbers
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from medssl.views import intensity as room
 from medssl.views.change import on_picked
 from medssl.views.intensity import KINDS
 from medssl.views.kspace import Ghost, Motion, Spike
-from medssl.views.smooth import Blur, LowResolution
+from medssl.views.smooth import Blur, LowResolution, ThickSlices
 from medssl.views.tone import Tone
 from medssl.views.window import Window
 
@@ -56,7 +56,7 @@ def test_defaults_and_probability_zero_return_the_input(dims: int):
     x = image(dims)
     assert torch.equal(IntensityParams.draw(Draw(keys(5)), IntensitySettings()).apply(x), x)
     never = IntensityParams.draw(Draw(keys(5)), replace(ALL, probability=0.0))
-    assert len(never.changes) == 9
+    assert len(never.changes) == 10
     assert torch.equal(never.apply(x), x)
 
 
@@ -156,8 +156,8 @@ def test_probabilities_and_ranges():
         (tone.gamma, 1.0, 0.3, 0.5, 2.0),
         (tone.noise, 0.0, 0.6, 0.0, 0.2),
         (blur.sigma[:, 0], 0.0, 0.1, 0.0, 1.5),
-        (low.everywhere, 1.0, 0.3, 1.0, 2.0),
-        (low.slices, 1.0, 0.3, 1.0, 4.0),
+        (low.factor, 1.0, 0.3, 1.0, 2.0),
+        (found[ThickSlices].factor, 1.0, 0.3, 1.0, 4.0),
         (window.width, 1.0, 0.3, 0.5, 1.0),
         (ghost.strength, 0.0, 0.3, 0.0, 0.8),
         (spike.strength, 0.0, 0.3, 0.0, 1.0),

@@ -6,7 +6,14 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from medssl.views.smooth import Blur, LowResolution, coarse_matrix, coarsen, gaussian_blur
+from medssl.views.smooth import (
+    Blur,
+    LowResolution,
+    ThickSlices,
+    coarse_matrix,
+    coarsen,
+    gaussian_blur,
+)
 
 
 def image(dims: int) -> Tensor:
@@ -43,6 +50,9 @@ def test_blur_in_mm_is_divided_by_the_spacing():
     got = Blur(sigma, True).apply(x, spacing)
     torch.testing.assert_close(got, gaussian_blur(x, sigma / spacing))
     torch.testing.assert_close(Blur(sigma, False).apply(x, spacing), gaussian_blur(x, sigma))
+    one = sigma[:, :1]
+    torch.testing.assert_close(Blur(one, True).apply(x, spacing), gaussian_blur(x, one / spacing))
+    torch.testing.assert_close(gaussian_blur(x, one), gaussian_blur(x, one.expand(-1, 3)))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -50,7 +60,8 @@ def test_neutral_values_return_the_input(dims: int):
     x = image(dims)
     assert Blur(torch.zeros(2, 3), False).apply(x, None) is x
     one = torch.ones(2)
-    assert LowResolution(one, one, one).apply(x, None) is x
+    assert LowResolution(one).apply(x, None) is x
+    assert ThickSlices(one, one * 0).apply(x, None) is x
     assert torch.equal(gaussian_blur(x, torch.zeros(2, dims)), x)
     assert torch.equal(coarsen(x, torch.ones(2)), x)
 
@@ -95,7 +106,7 @@ def test_low_resolution_agrees_with_integration(factor: float):
 def test_thick_slices_lie_along_one_axis(dims: int):
     x = image(dims)
     axis = torch.tensor([0.0, 0.999])
-    got = LowResolution(torch.ones(2), torch.tensor([4.0, 2.0]), axis).apply(x, None)
+    got = ThickSlices(torch.tensor([4.0, 2.0]), axis).apply(x, None)
     for b, (along, factor) in enumerate([(0, 4.0), (dims - 1, 2.0)]):
         expected = np.apply_along_axis(averaged, along + 1, x[b].numpy(), factor)
         torch.testing.assert_close(got[b], torch.from_numpy(expected).float(), rtol=0, atol=1e-5)
