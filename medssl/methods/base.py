@@ -6,34 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.config import StrictModel
+from medssl.methods.intensity_config import IntensityConfig
 from medssl.networks import Encoder
-from medssl.views import Draw, IntensitySettings, SpatialSettings, ViewSettings
+from medssl.views import Draw, SpatialSettings, ViewSettings
 
 
-class ViewConfig(StrictModel):
+class ViewConfig(IntensityConfig):
     """How a view is drawn from a crop; each range is drawn anew for every sample and view.
 
     ``rotation`` in degrees about each axis (+-, rigid in mm); ``scale`` the range of the
     magnification; ``crop_scale`` the range of the share of the crop's volume that fills a view,
-    None to keep the voxel size; ``flip_axes`` the spatial axes that may be mirrored; then, each in
-    ``probability`` of the views, ``gamma`` and ``contrast`` (ranges), ``brightness`` and ``noise``
-    (largest, in standard deviations of the image) and ``blur`` (range of sigma in voxels).
+    None to keep the voxel size; ``flip_axes`` the spatial axes that may be mirrored; and the
+    changes of intensity.
     """
 
     rotation: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
     crop_scale: tuple[float, float] | None = None
     flip_axes: tuple[int, ...] = ()
-    probability: float = Field(0.5, ge=0, le=1)
-    gamma: tuple[float, float] | None = None
-    contrast: tuple[float, float] | None = None
-    brightness: float = Field(0.0, ge=0)
-    noise: float = Field(0.0, ge=0)
-    blur: tuple[float, float] | None = None
 
     def settings(self) -> ViewSettings:
         """The same as the views room takes it."""
@@ -43,15 +36,7 @@ class ViewConfig(StrictModel):
             crop_scale=self.crop_scale,
             flip_axes=self.flip_axes,
         )
-        intensity = IntensitySettings(
-            probability=self.probability,
-            contrast=self.contrast,
-            brightness=self.brightness,
-            gamma=self.gamma,
-            noise=self.noise,
-            blur=self.blur,
-        )
-        return ViewSettings(spatial, intensity)
+        return ViewSettings(spatial, self.intensity_settings())
 
 
 class MethodConfig(StrictModel):

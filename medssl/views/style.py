@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medssl.views.change import Change, signal_zero
+from medssl.views.change import Change, each, signal_zero
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,10 @@ class Style(Change):
         axes = tuple(range(2, batch.ndim))
         zero = signal_zero(batch)
         lines = torch.fft.rfftn(batch - zero, dim=axes)
-        exchanged = with_style(lines, lines.abs()[giver], radius, batch.shape[2:])
-        image = torch.fft.irfftn(exchanged, s=batch.shape[2:], dim=axes) + zero
-        return torch.where(picked.reshape(-1, *(1,) * (batch.ndim - 1)), image, batch)
+        own: Tensor = lines.abs()
+        lines = with_style(lines, own, own[giver], radius, batch.shape[2:])
+        image = torch.fft.irfftn(lines, s=batch.shape[2:], dim=axes) + zero
+        return torch.where(each(picked, batch), image, batch)
 
 
 def partners(priority: Tensor) -> Tensor:
@@ -69,12 +70,15 @@ def partners(priority: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, order.roll(-1))
 
 
-def with_style(lines: Tensor, amplitude: Tensor, radius: Tensor, size: torch.Size) -> Tensor:
+def with_style(
+    lines: Tensor, own: Tensor, given: Tensor, radius: Tensor, size: torch.Size
+) -> Tensor:
     """Amplitudes below a radius replaced, phases kept.
 
     Args:
-        lines: half spectra as of `torch.fft.rfftn`, complex64 (B, C, *half).
-        amplitude: what replaces theirs, float32 of that shape.
+        lines: half spectra as of `torch.fft.rfftn`, complex64 (B, C, *half); overwritten.
+        own: their amplitudes, float32.
+        given: what replaces them, float32 of that shape.
         radius: share of the highest frequency along each axis, (B,).
         size: of the images.
     """
@@ -84,7 +88,7 @@ def with_style(lines: Tensor, amplitude: Tensor, radius: Tensor, size: torch.Siz
         shape = [1] * len(size)
         shape[axis] = -1
         squared = squared + (2.0 * made(length, device=lines.device)).reshape(shape).square()
-    low = squared <= radius.square().reshape(-1, *(1,) * (lines.ndim - 1))
-    own = lines.abs()
-    ratio = torch.where(low & (own > 0), amplitude / own.clamp(min=1e-30), 1.0)
-    return lines * ratio
+    low = squared <= each(radius.square(), lines)
+    ratio = torch.where(low & (own > 0), given / own, 1.0)
+    torch.view_as_real(lines).mul_(ratio[..., None])
+    return lines
