@@ -1,23 +1,28 @@
-"""Draw one image under every change of intensity: python tools/draw_views.py DATA OUT.png
+"""Draw images under every change of intensity: python tools/draw_views.py OUT.png [DATA]
 
-DATA holds `hippocampus/images/*.nii.gz` (MR) and `dicom/ct_slices/*.dcm` (CT). Every change is
-drawn at its preset's range for that modality, three times, by itself and always.
+Of two phantoms, an MR and a CT; with DATA of real scans: `hippocampus/images/*.nii.gz` (MR) and
+`dicom/ct_slices/*.dcm` (CT) in that folder. Every change is made by itself and always, twice, at
+strengths of its modality's preset.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import pydicom
 import torch
+from PIL import Image
 from torch import Tensor
 
 from medssl.methods.base import ViewConfig
 from medssl.methods.intensity_config import PRESETS, Modality
+from medssl.phantom import head, torso
 from medssl.store.intensity import IntensityContract, statistics
 from medssl.views import (
     Draw,
@@ -31,33 +36,38 @@ from medssl.views import (
 )
 from medssl.views.intensity import KINDS
 
-COPIES = 3
+COPIES = 2
+ACROSS = 5
 NEUTRAL = {"bias": 0.0, "brightness": 0.0, "noise": 0.0}
+Array = npt.NDArray[Any]
 
 
-def mr(folder: Path) -> Tensor:
-    """Normalised crops of three scans: float32 (3, 1, 32, 48, 32)."""
-    crops = []
-    for path in sorted((folder / "hippocampus" / "images").glob("*.nii.gz")):
-        array = np.asarray(nib.load(path).dataobj)[None]
-        if all(n >= m for n, m in zip(array.shape[1:], (32, 48, 32), strict=True)):
-            contract = IntensityContract.for_modality("MR")
-            crop = contract.normalise(array, statistics(array))[:, :32, :48, :32]
-            crops.append(torch.from_numpy(np.ascontiguousarray(crop)))
-        if len(crops) == COPIES:
-            break
-    return torch.stack(crops)
+def phantoms() -> dict[Modality, list[Array]]:
+    """Raw intensities of each modality: MR (1, x, y, z), CT (1, x, y)."""
+    mr = [head(seed).image for seed in range(COPIES)]
+    ct = [torso(seed, (224, 176, 5), (1.7, 1.7, 5.0)).image[..., 2] for seed in range(COPIES)]
+    return {"MR": mr, "CT": ct}
 
 
-def ct(folder: Path) -> Tensor:
-    """Normalised slices of three studies: float32 (3, 1, 256, 256)."""
+def scans(folder: Path) -> dict[Modality, list[Array]]:
+    """The same of real scans."""
+    paths = sorted((folder / "hippocampus" / "images").glob("*.nii.gz"))
+    arrays = (np.asarray(nib.load(path).dataobj)[None] for path in paths)
+    large = [a for a in arrays if min(a.shape[1:]) >= 32 and a.shape[2] >= 48]
+    volumes = [a[:, :32, :48, :32] for a in large[:: len(large) // COPIES][:COPIES]]
     slices = []
-    for path in sorted((folder / "dicom" / "ct_slices").glob("*.dcm"))[:COPIES]:
+    for path in sorted((folder / "dicom" / "ct_slices").glob("*.dcm"))[:: 26 // COPIES][:COPIES]:
         dataset = pydicom.dcmread(path)
         hu = dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
-        array = IntensityContract.for_modality("CT").normalise(hu[None, ::2, ::2], {})
-        slices.append(torch.from_numpy(array))
-    return torch.stack(slices)
+        slices.append(hu[None, ::2, ::2].transpose(0, 2, 1)[:, :, ::-1])
+    return {"MR": volumes, "CT": slices}
+
+
+def normalised(modality: Modality, arrays: list[Array]) -> Tensor:
+    """As a network is fed: float32 (B, 1, *spatial)."""
+    contract = IntensityContract.for_modality(modality)
+    crops = [contract.normalise(array, statistics(array)) for array in arrays]
+    return torch.from_numpy(np.stack(crops))
 
 
 def changed(batch: Tensor, modality: Modality) -> dict[str, Tensor]:
@@ -87,37 +97,40 @@ def changed(batch: Tensor, modality: Modality) -> dict[str, Tensor]:
     return shown
 
 
-def slices(batch: Tensor) -> Tensor:
-    """What is shown of each image: (B, rows, columns), upright."""
-    image = batch[:, 0]
-    return image if image.ndim == 3 else image[:, image.shape[1] // 2].transpose(1, 2).flip(1)
+def shown_slice(image: Tensor) -> Array:
+    """What is shown of (1, *spatial): rows and columns, upright."""
+    plane = image[0] if image.ndim == 3 else image[0, :, :, image.shape[3] // 2]
+    return plane.T.flip(0).numpy()
 
 
-def draw(folder: Path, out: Path) -> None:
-    """Write the figure."""
-    rows = [
-        (modality, name, slices(images))
-        for modality, batch in (("MR", mr(folder)), ("CT", ct(folder)))
-        for name, images in changed(batch, modality).items()  # type: ignore[arg-type]
-    ]
-    across = 4
-    down = -(-len(rows) // across)
-    figure, axes = plt.subplots(
-        down, across * COPIES, figsize=(across * COPIES * 1.15, down * 1.35), squeeze=False
-    )
+def draw(arrays: dict[Modality, list[Array]], out: Path) -> None:
+    """Write the figure: a row of panels for each few changes, MR first."""
+    panels: list[tuple[str, Modality, Tensor] | None] = []
+    for modality, raw in arrays.items():
+        made = changed(normalised(modality, raw), modality)
+        panels += [(f"{modality}: {name}", modality, images) for name, images in made.items()]
+        panels += [None] * (-len(panels) % ACROSS)
+    down, columns = len(panels) // ACROSS, ACROSS * COPIES
+    figure, axes = plt.subplots(down, columns, figsize=(columns * 1.1, down * 1.3), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for number, (modality, name, images) in enumerate(rows):
-        line, column = divmod(number, across)
-        low, high = (-1.0, 1.0) if modality == "CT" else (-2.0, 2.5)
+    for number, panel in enumerate(panels):
+        if panel is None:
+            continue
+        name, modality, images = panel
+        line, column = divmod(number, ACROSS)
+        low, high = (-1.0, 1.0) if modality == "CT" else (-2.5, 2.5)
         for copy in range(COPIES):
             axis = axes[line, column * COPIES + copy]
-            axis.imshow(images[copy].numpy(), cmap="gray", vmin=low, vmax=high)
-        title = f"{modality}: {name.replace('_', ' ')}"
-        axes[line, column * COPIES].set_title(title, fontsize=8, loc="left")
+            plane = shown_slice(images[copy])
+            axis.imshow(plane, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        axes[line, column * COPIES].set_title(name.replace("_", " "), fontsize=8, loc="left")
     figure.tight_layout(pad=0.3)
-    figure.savefig(out, dpi=110)
+    figure.savefig(out, dpi=100)
+    with Image.open(out) as picture:
+        grey = picture.convert("L").quantize(64)
+    grey.save(out, optimize=True)
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]), Path(sys.argv[2]))
+    draw(scans(Path(sys.argv[2])) if len(sys.argv) > 2 else phantoms(), Path(sys.argv[1]))

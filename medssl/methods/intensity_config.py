@@ -48,7 +48,7 @@ PRESETS: dict[Modality, dict[str, Any]] = {
         **_COMMON,
         "gamma_inverted": 0.25,
         "rician": True,
-        "bias": 0.3,
+        "bias": 0.2,
         "motion": (5.0, 3.0),
         "ghost": (0.3, 0.8),
         "spike": (0.2, 0.6),
