@@ -33,6 +33,7 @@ from medssl.finetune.validate import (
     validate_classification,
     validate_segmentation,
 )
+from medssl.methods.intensity_config import check_views
 from medssl.store import Store
 from medssl.training.data import CropSource
 from medssl.training.devices import is_leader, leave_to_leader
@@ -105,7 +106,7 @@ def finetune(
 
     Raises:
         MedsslError: OUT_EXISTS, LABEL_MISSING, LABEL_UNSTATED, LABELS_TOO_FEW, CONTRACT_MISMATCH,
-            TRANSFER_TOO_LITTLE, SUBJECT_LEAK and what the loop raises.
+            CONFIG_INVALID, TRANSFER_TOO_LITTLE, SUBJECT_LEAK and what the loop raises.
     """
     store = Store.open(store_path)
     if out.exists() and is_leader():
@@ -116,6 +117,8 @@ def finetune(
     problem = _problem(kind, store, config, labels, label, split)
     guard_leak(bundle, store, problem.volumes.test)
     encoder, crops = architecture(store, problem.volumes.train, config, bundle)
+    modalities = {store[volume].modality for volume in problem.volumes.train}
+    check_views(config, modalities, crops.intensity.scheme)
     contract = crops
     if config.window is not None:
         contract = crops.model_copy(update={"patch_size": config.window})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from medssl.config import StrictModel
+from medssl.errors import MedsslError
 from medssl.views import IntensitySettings
 from medssl.views.intensity import KINDS, Kind, Range
 
@@ -186,3 +188,38 @@ class IntensityConfig(StrictModel):
         values = {name: getattr(self, name) for name in IntensityConfig.model_fields}
         del values["modality"]
         return IntensitySettings(**values)
+
+
+def check_views(config: StrictModel, codes: Iterable[str], scheme: str) -> None:
+    """Refuses views that cannot happen to the scans they are drawn from.
+
+    Args:
+        config: of a method or a task, whose fields may hold view configs.
+        codes: the scans' modalities, as a manifest has them.
+        scheme: of the intensity contract.
+
+    Raises:
+        MedsslError: CONFIG_INVALID, naming the field.
+    """
+    present = {CODES[code] for code in codes if code in CODES}
+    for name in type(config).model_fields:
+        view = getattr(config, name)
+        if not isinstance(view, IntensityConfig):
+            continue
+        try:
+            for modality in sorted(present):
+                view.check_modality(modality)
+        except ValueError as error:
+            raise MedsslError(
+                "CONFIG_INVALID",
+                str(error),
+                where=name,
+                fix="Leave it out, or train on one modality at a time.",
+            ) from None
+        if "window" in view.asked() and scheme != "window":
+            raise MedsslError(
+                "CONFIG_INVALID",
+                f"There is no window to change where intensities are scaled by {scheme}",
+                where=name,
+                fix="Leave `window` out, or set intensity.scheme=window.",
+            )

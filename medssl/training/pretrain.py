@@ -26,6 +26,7 @@ from medssl.bundle import (
 )
 from medssl.errors import MedsslError
 from medssl.methods import METHODS, Method, method_class
+from medssl.methods.intensity_config import check_views
 from medssl.networks import Encoder
 from medssl.store import Store
 from medssl.store.intensity import IntensityContract
@@ -203,6 +204,8 @@ def resolve(
         update["patch_size"] = automatic_patch(shapes, dims)
     if config.intensity is None:
         update["intensity"] = IntensityContract.for_volumes(chosen)
+    scheme = (config.intensity or update["intensity"]).scheme
+    check_views(options, chosen["modality"].unique(), scheme)
     ids = chosen["volume_id"].tolist()
     config = config.model_copy(update=update)
     return config.model_copy(update=resolved_crops(store, config, ids, dims)), ids

@@ -7,10 +7,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from medssl.config import load
+from medssl.config import StrictModel, load
 from medssl.errors import MedsslError
 from medssl.methods.base import ViewConfig
-from medssl.methods.intensity_config import CODES, FITTING, PRESETS, IntensityConfig
+from medssl.methods.intensity_config import (
+    CODES,
+    FITTING,
+    PRESETS,
+    IntensityConfig,
+    check_views,
+)
 from medssl.views import Draw, IntensityParams, IntensitySettings, sample_key
 from medssl.views.intensity import KINDS
 
@@ -104,3 +110,27 @@ def test_a_wrong_file_is_an_error_with_a_code(tmp_path: Path):
     with pytest.raises(MedsslError, match="cannot happen to CT") as caught:
         load(ViewConfig, path)
     assert caught.value.code == "CONFIG_INVALID"
+
+
+class Options(StrictModel):
+    """As a method's config holds its views."""
+
+    temperature: float = 0.1
+    view: ViewConfig = ViewConfig()
+    local: ViewConfig = ViewConfig()
+
+
+def test_views_that_cannot_happen_to_the_scans_are_refused():
+    motion = Options(local=ViewConfig(motion=(5, 2)))
+    window = Options(view=ViewConfig(window=(0.5, 1)))
+    check_views(motion, ["MR", "OT"], "zscore")
+    check_views(window, ["CT"], "window")
+    check_views(Options(), ["MR", "CT", "SR"], "zscore")
+    for config, codes, scheme, where, why in [
+        (motion, ["MR", "CT"], "zscore", "local", "motion cannot happen to CT"),
+        (window, ["MR"], "window", "view", "window cannot happen to MR"),
+        (window, ["CT"], "zscore", "view", "no window to change"),
+    ]:
+        with pytest.raises(MedsslError, match=why) as caught:
+            check_views(config, codes, scheme)
+        assert (caught.value.code, caught.value.where) == ("CONFIG_INVALID", where)

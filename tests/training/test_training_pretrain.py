@@ -159,3 +159,10 @@ def test_spacing_and_extent_together_are_refused(blob_store, tmp_path):
     with pytest.raises(MedsslError, match="CONFIG_INVALID") as caught:
         pretrain(blob_store, tmp_path / "run", config("mae", UNET, **both))
     assert caught.value.where == "crop_mm"
+
+
+def test_views_that_cannot_happen_to_the_scans_are_refused(blob_store, tmp_path):
+    view = {"view": {"window": [0.5, 1.0]}}
+    with pytest.raises(MedsslError, match="window cannot happen to MR"):
+        pretrain(blob_store, tmp_path / "run", config("simclr", UNET, options=view))
+    assert not (tmp_path / "run").exists()
