@@ -1,8 +1,8 @@
 """Blur, low resolution, thick slices: along each axis by itself, as one matrix a sample.
 
-A matrix product takes any sigma and factor of every sample in one call. On a CPU it takes half the
-time of sums of shifted images in 3D and at small sizes; grouped convolutions are faster with the
-narrowest kernels in 2D alone, and many times slower with wide ones.
+A matrix product takes any sigma and factor of every sample in one call. On a CPU it is faster than
+sums of shifted images; grouped convolutions are faster with the narrowest kernels in 2D alone, and
+many times slower with wide ones. `benchmarks/intensity.py` has the cost.
 """
 
 from __future__ import annotations

@@ -52,6 +52,13 @@ def test_the_window_of_prediction_may_differ_from_the_crops(blob_store, tmp_path
     assert Bundle.load(result.bundle).spec.contract.patch_size == [16] * dims
 
 
+def test_views_that_cannot_happen_to_the_scans_are_refused(blob_store, tmp_path):
+    settings = config(augment={"window": [0.5, 1.0]}, encoder_options=OPTIONS)
+    with pytest.raises(MedsslError, match="window cannot happen to MR"):
+        finetune("segmentation", blob_store, tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()
+
+
 def test_segmentation_learns_the_ball(blob_store, tmp_path):
     settings = config(steps=60, lr=0.02, batch_size=4, encoder_options=OPTIONS)
     result = finetune("segmentation", blob_store, tmp_path / "run", settings)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import replace
 
@@ -199,3 +200,16 @@ def test_mm_need_a_spacing():
 def test_refuses_a_change_that_there_is_not():
     with pytest.raises(ValueError, match="no change of intensity named"):
         IntensityParams.draw(Draw(keys(1)), replace(ALL, probabilities={"blurr": 0.1}))
+
+
+@pytest.mark.parametrize("style", ["batch", "sample"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_nothing_waits_for_an_accelerator(dims: int, style: str, monkeypatch):
+    """A meta tensor has no values: whatever asked for one, as a wait would, would fail."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    settings = replace(ALL, style=style, unit="mm")
+    params = IntensityParams.draw(Draw(keys(5).to("meta")), settings)
+    x = image(dims).to("meta")
+    assert params.apply(x, torch.ones(5, dims, device="meta")).shape == x.shape
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        x.amax().item()

@@ -164,3 +164,14 @@ def test_refusals():
         block_mask(draw(1), (4, 4), 0.5, blocks=0)
     with pytest.raises(ValueError, match="aspect"):
         inverse_block_mask(draw(1), (4, 4), 0.5, aspect=0.5)
+
+
+def test_nothing_waits_for_an_accelerator():
+    """A meta tensor has no values: whatever asked for one, as a wait would, would fail."""
+    absent = Draw(draw(3).keys.to("meta"))
+    made = (
+        channel_mask(absent, (4, 4), 0.5, 2, dropped=1),
+        block_mask(absent, (4, 4), 0.5, roll=True),
+        inverse_block_mask(absent, (4, 4, 4), 0.5, blocks=2),
+    )
+    assert [mask.device.type for mask in made] == ["meta"] * 3
