@@ -154,6 +154,8 @@ class IntensityConfig(StrictModel):
             span = getattr(self, name)
             if span is not None and not least <= span[0] <= span[1] <= most:
                 raise ValueError(f"{name} must be a range, ascending, within {least} to {most}")
+        if self.motion is not None and min(self.motion) < 0:
+            raise ValueError("motion is a largest angle and a largest shift, not below 0")
         if any(not 0 <= chance <= 1 for chance in self.probabilities.values()):
             raise ValueError("a probability lies in 0 to 1")
         self.check_modality(self.modality)
@@ -179,7 +181,11 @@ class IntensityConfig(StrictModel):
         Raises:
             ValueError: names them.
         """
-        wrong = set() if modality is None else set(self.asked()) - FITTING[modality]
+        if modality is None:
+            return
+        wrong = {str(kind) for kind in self.asked()} - FITTING[modality]
+        if self.rician and modality != "MR":
+            wrong.add("rician noise")
         if wrong:
             raise ValueError(f"{', '.join(sorted(wrong))} cannot happen to {modality}")
 

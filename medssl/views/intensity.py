@@ -21,7 +21,7 @@ from medssl.views.window import Window
 
 Range = tuple[float, float]
 Kind = Literal[
-    "style", "window", "bias", "motion", "ghost", "spike", "blur", "low_resolution",
+    "window", "style", "bias", "motion", "ghost", "spike", "blur", "low_resolution",
     "thick_slices", "contrast", "brightness", "gamma", "noise",
 ]  # fmt: skip
 # In the order in which they are applied. The place of a kind is the stream of its numbers, so
@@ -149,9 +149,14 @@ class IntensityParams:
         # A region under autocast would take matrix products in half precision.
         with torch.autocast(batch.device.type, enabled=False):
             batch = batch.to(torch.float32)
-            alone = self.changes
-            if alone and isinstance(alone[0], Style):
-                batch, alone = alone[0].apply_to_views(batch, views), alone[1:]
+            mixing = [n + 1 for n, change in enumerate(self.changes) if isinstance(change, Style)]
+            first = mixing[0] if mixing else 0
+            for change in self.changes[:first]:
+                if isinstance(change, Style):
+                    batch = change.apply_to_views(batch, views)
+                else:
+                    batch = change.apply(batch, spacing)
+            alone = self.changes[first:]
             if not alone or batch.device.type != "cpu":
                 return _through(alone, batch, spacing)
             return self._by_chunk(alone, batch, spacing)
@@ -192,13 +197,13 @@ class _Numbers:
 
 def _acquired(numbers: Mapping[Kind, _Numbers], settings: IntensitySettings) -> Iterator[Change]:
     """What happens before and while an image is acquired."""
-    if (n := numbers.get("style")) is not None:
-        unit, radius = n.unit[:, 1], n.between(settings.style_radius, 2)
-        yield Style(n.picked, unit, radius, settings.style == "batch")
     if (n := numbers.get("window")) is not None:
         assert settings.window is not None
         width = n.or_neutral(n.between(settings.window), 1.0)
         yield Window(width, n.between((-1.0, 1.0), 2))
+    if (n := numbers.get("style")) is not None:
+        unit, radius = n.unit[:, 1], n.between(settings.style_radius, 2)
+        yield Style(n.picked, unit, radius, settings.style == "batch")
     if (n := numbers.get("bias")) is not None:
         most = settings.bias
         yield BiasField(n.picked, n.between((-most, most), slice(1, None)))

@@ -60,7 +60,9 @@ def test_what_cannot_happen_to_a_modality():
         ViewConfig(modality="MR", window=(0.5, 1))
     with pytest.raises(ValueError, match="bias, ghost cannot happen to CT"):
         ViewConfig(bias=0.2, ghost=(0.1, 0.2)).check_modality("CT")
-    ViewConfig(bias=0.2).check_modality(None)
+    with pytest.raises(ValidationError, match="rician noise cannot happen to CT"):
+        ViewConfig(modality="CT", rician=True)
+    ViewConfig(bias=0.2, rician=True).check_modality(None)
 
 
 def test_keys_that_are_given_win_over_the_preset():
@@ -96,6 +98,7 @@ def test_by_the_manifests_code():
         {"probabilities": {"nose": 0.5}},
         {"modality": "MRI"},
         {"noise": -0.1},
+        {"motion": (5, -2)},
     ],
     ids=str,
 )
