@@ -33,7 +33,7 @@ from medssl.finetune.validate import (
     validate_classification,
     validate_segmentation,
 )
-from medssl.methods.intensity_config import check_views
+from medssl.methods import check_views
 from medssl.store import Store
 from medssl.training.data import CropSource
 from medssl.training.devices import is_leader, leave_to_leader

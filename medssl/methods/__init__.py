@@ -2,6 +2,7 @@
 
 from medssl.errors import MedsslError
 from medssl.methods.base import Method, MethodConfig, Step
+from medssl.methods.intensity_config import check_views
 from medssl.methods.mae import MAE
 from medssl.methods.simclr import SimCLR
 
@@ -21,4 +22,4 @@ def method_class(name: str) -> type[Method]:
     return METHODS[name]
 
 
-__all__ = ["METHODS", "Method", "MethodConfig", "Step", "method_class"]
+__all__ = ["METHODS", "Method", "MethodConfig", "Step", "check_views", "method_class"]

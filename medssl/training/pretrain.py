@@ -25,8 +25,7 @@ from medssl.bundle import (
     seen_record,
 )
 from medssl.errors import MedsslError
-from medssl.methods import METHODS, Method, method_class
-from medssl.methods.intensity_config import check_views
+from medssl.methods import METHODS, Method, check_views, method_class
 from medssl.networks import Encoder
 from medssl.store import Store
 from medssl.store.intensity import IntensityContract
@@ -202,10 +201,8 @@ def resolve(
     if config.patch_size is None:
         shapes = in_planes(chosen["shape"].tolist(), config.plane)
         update["patch_size"] = automatic_patch(shapes, dims)
-    if config.intensity is None:
-        update["intensity"] = IntensityContract.for_volumes(chosen)
-    scheme = (config.intensity or update["intensity"]).scheme
-    check_views(options, chosen["modality"].unique(), scheme)
+    update["intensity"] = config.intensity or IntensityContract.for_volumes(chosen)
+    check_views(options, chosen["modality"].unique(), update["intensity"].scheme)
     ids = chosen["volume_id"].tolist()
     config = config.model_copy(update=update)
     return config.model_copy(update=resolved_crops(store, config, ids, dims)), ids
