@@ -117,8 +117,7 @@ def finetune(
     problem = _problem(kind, store, config, labels, label, split)
     guard_leak(bundle, store, problem.volumes.test)
     encoder, crops = architecture(store, problem.volumes.train, config, bundle)
-    modalities = {store[volume].modality for volume in problem.volumes.train}
-    check_views(config, modalities, crops.intensity.scheme)
+    check_views(config, {store[v].modality for v in problem.volumes.train}, crops.intensity.scheme)
     contract = crops
     if config.window is not None:
         contract = crops.model_copy(update={"patch_size": config.window})
