@@ -13,28 +13,49 @@ from medssl.views.masks import (
     random_mask,
     upsample_mask,
 )
-from medssl.views.pipeline import View, ViewSettings, make_view
-from medssl.views.spatial import SpatialParams, SpatialSettings, resample, view_to_crop
+from medssl.views.pipeline import ViewPlan, ViewSettings, make_view, make_views, view_draw
+from medssl.views.resampling import resample
+from medssl.views.spatial import SpatialParams, SpatialSettings, view_to_crop
+from medssl.views.view import (
+    Match,
+    View,
+    cell_positions,
+    in_mm,
+    in_volume,
+    match_cells,
+    overlap,
+    positions,
+)
 from medssl.views.window import jitter_normalisation
 
 __all__ = [
     "Draw",
     "IntensityParams",
     "IntensitySettings",
+    "Match",
     "SpatialParams",
     "SpatialSettings",
     "View",
+    "ViewPlan",
     "ViewSettings",
     "block_mask",
+    "cell_positions",
     "channel_mask",
     "corrupt",
+    "in_mm",
+    "in_volume",
     "inverse_block_mask",
     "jitter_normalisation",
     "make_view",
+    "make_views",
     "masked_count",
+    "match_cells",
+    "overlap",
+    "positions",
     "random_mask",
     "resample",
     "sample_key",
     "upsample_mask",
+    "view_draw",
     "view_to_crop",
 ]

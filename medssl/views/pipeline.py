@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from medssl.views.draw import Draw
 from medssl.views.intensity import IntensityParams, IntensitySettings
-from medssl.views.spatial import SpatialParams, SpatialSettings, resample, view_to_crop
+from medssl.views.resampling import copy_voxels, resample
+from medssl.views.spatial import SpatialParams, SpatialSettings, displacement, view_to_crop
+from medssl.views.view import View
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,18 @@ class ViewSettings:
 
 
 @dataclass(frozen=True)
-class View:
-    """Views of a batch of crops.
+class ViewPlan:
+    """Views of one kind: two global ones, say, or six local ones.
 
     Attributes:
-        image: float32 (B, C, *size).
-        theta: float32 (B, d, d + 1), voxel of the view -> voxel of its crop (`view_to_crop`).
-        label: (B, 1, *size) of the labels' type; None where no labels were given.
+        settings: how each is drawn.
+        size: voxels of each.
+        count: how many of every crop.
     """
 
-    image: Tensor
-    theta: Tensor
-    label: Tensor | None = None
+    settings: ViewSettings
+    size: tuple[int, ...]
+    count: int = 1
 
 
 def make_view(
@@ -52,7 +55,7 @@ def make_view(
 
     Args:
         batch: crops (B, C, *crop), any type.
-        draw: of the same B samples. Views of one crop need a stream each: `draw.fork(number)`.
+        draw: of the same B samples. Views of one crop need a draw each: `view_draw`.
         settings: what may change, and how far.
         size: voxels of the view.
         spacing: mm a voxel of the crops, (d,) or (B, d); None: equal along all axes.
@@ -61,17 +64,95 @@ def make_view(
     Raises:
         ValueError: batch, draw and size do not belong together.
     """
-    dims = batch.ndim - 2
-    if len(size) != dims or len(draw.keys) != len(batch):
+    return _make(batch, draw, settings, size, spacing, label)
+
+
+def make_views(
+    crops: Tensor,
+    draw: Draw,
+    plans: Sequence[ViewPlan],
+    spacing: Tensor | Sequence[float] | None = None,
+    label: Tensor | None = None,
+) -> list[View]:
+    """Any number of views of every crop, those of one plan as one batch.
+
+    View k, counted through the plans, is what `make_view` gives with `view_draw(draw, k)`, whatever
+    other views and samples are made beside it.
+
+    Args:
+        crops: (B, C, *crop), any type; read where they are.
+        draw: of the same B samples.
+        plans: what to make.
+        spacing: mm a voxel of the crops, (d,) or (B, d); None: equal along all axes.
+        label: label maps (B, 1, *crop), moved along with every view.
+
+    Returns:
+        the plans' views in their order, `count` of each plan.
+
+    Raises:
+        ValueError: crops, draw and a plan's size do not belong together, or a count is below 1.
+    """
+    views: list[View] = []
+    for plan in plans:
+        if plan.count < 1:
+            raise ValueError(f"a plan asks for {plan.count} views")
+        numbers = range(len(views), len(views) + plan.count)
+        keys = torch.cat([view_draw(draw, number).keys for number in numbers])
+        joined = _make(crops, Draw(keys), plan.settings, plan.size, spacing, label)
+        views.extend(_part(joined, k * len(crops), len(crops)) for k in range(plan.count))
+    return views
+
+
+def view_draw(draw: Draw, number: int) -> Draw:
+    """The random numbers of view `number` of the samples of `draw`."""
+    return Draw(draw.fork(number + 1).bits())
+
+
+def _part(view: View, first: int, count: int) -> View:
+    """Samples first, ..., first + count - 1 of a batch of views; nothing is copied."""
+
+    def cut(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.narrow(0, first, count)
+
+    return View(
+        image=view.image.narrow(0, first, count),
+        theta=view.theta.narrow(0, first, count),
+        label=cut(view.label),
+        displacement=cut(view.displacement),
+        spacing=cut(view.spacing),
+        crop_size=view.crop_size,
+    )
+
+
+@torch.no_grad()
+def _make(
+    crops: Tensor,
+    draw: Draw,
+    settings: ViewSettings,
+    size: Sequence[int],
+    spacing: Tensor | Sequence[float] | None,
+    label: Tensor | None,
+) -> View:
+    """Views of every crop, as many as `draw` has keys for each: row k B + b is view k of crop b."""
+    dims, crop_size = crops.ndim - 2, tuple(crops.shape[2:])
+    if len(size) != dims or not len(crops) or len(draw.keys) % len(crops):
         raise ValueError(
-            f"crops of shape {tuple(batch.shape)} do not go with views of size {tuple(size)} "
+            f"crops of shape {tuple(crops.shape)} do not go with views of size {tuple(size)} "
             f"drawn for {len(draw.keys)} samples"
         )
+    count = len(draw.keys) // len(crops)
+    mm = torch.ones(dims) if spacing is None else torch.as_tensor(spacing, dtype=torch.float32)
+    mm = mm.to(crops.device).expand(len(crops), dims).repeat(count, 1)
     spatial = SpatialParams.draw(draw.fork(0), dims, settings.spatial)
-    theta = view_to_crop(spatial, batch.shape[2:], size, spacing)
+    theta = view_to_crop(spatial, crop_size, size, mm)
+    moved = displacement(spatial, theta, size, mm)
     padding = settings.spatial.padding
-    image = resample(batch, theta, size, "linear", padding)
+    if spatial.on_grid:
+        image = copy_voxels(crops, theta, size, padding).float()
+        label = None if label is None else copy_voxels(label, theta, size, padding)
+    else:
+        image = resample(crops, theta, size, "linear", padding, moved)
+        if label is not None:
+            label = resample(label, theta, size, "nearest", padding, moved)
     image = IntensityParams.draw(draw.fork(1), settings.intensity).apply(image)
-    if label is not None:
-        label = resample(label, theta, size, "nearest", padding)
-    return View(image, theta, label)
+    return View(image, theta, label, moved, mm, crop_size)

@@ -1,4 +1,4 @@
-"""Spatial augmentation: every change of place composed into one resampling of the batch."""
+"""Spatial augmentation: what may change of place, what was drawn, and the map it amounts to."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from medssl.views import warp
 from medssl.views.draw import Draw
+from medssl.views.view import apply, view_spacing
 
 Padding = Literal["zeros", "border", "reflection"]
 
@@ -24,7 +25,11 @@ class SpatialSettings:
         rotation: largest angle in degrees, about each axis in 3D and in the plane in 2D.
         scale: smallest and largest magnification, drawn evenly in its logarithm.
         scale_each_axis: magnify every axis by its own factor.
-        probability: of a rotation and, independently, of a magnification.
+        shear: largest angle in degrees by which axes lean towards each other, in mm.
+        elastic: largest displacement in mm along each axis of a smooth random warp, a cubic
+            B-spline; held to 0.4 cells, so that it never folds.
+        elastic_cells: cells of that spline along each axis of the view: more is finer.
+        probability: of a rotation, a magnification, a shear and a warp, each independently.
         flip_axes: spatial axes that are mirrored in half of the views.
         translation: largest shift as a fraction of the crop's side.
         crop_scale: smallest and largest fraction of the crop's volume (area in 2D) that fills the
@@ -38,6 +43,9 @@ class SpatialSettings:
     rotation: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
     scale_each_axis: bool = False
+    shear: float = 0.0
+    elastic: float = 0.0
+    elastic_cells: int = 4
     probability: float = 1.0
     flip_axes: tuple[int, ...] = ()
     translation: float = 0.0
@@ -45,6 +53,13 @@ class SpatialSettings:
     aspect: float = 1.0
     random_position: bool = False
     padding: Padding = "border"
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether every voxel of a view is one of its crop: it is copied then, not interpolated."""
+        resized = self.crop_scale is not None
+        moved = self.rotation or self.shear or self.elastic or tuple(self.scale) != (1.0, 1.0)
+        return not resized and (self.probability == 0 or not moved)
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,10 @@ class SpatialParams:
         extent: side of the view over side of the crop, float32 (B, d); None keeps the voxel size.
         position: float32 (B, d) in [-1, 1]: from one end of the free room to the other.
         shift: fraction of the crop's side, float32 (B, d).
+        shear: tangents, float32 (B, d (d - 1) / 2): how far the first axis leans for every later
+            one, then the second; None for none.
+        elastic: displacement of control points in mm, float32 (B, d, *nodes); None for none.
+        on_grid: voxels of the view are voxels of the crop: places are rounded to whole ones.
     """
 
     angles: Tensor
@@ -66,10 +85,13 @@ class SpatialParams:
     extent: Tensor | None
     position: Tensor
     shift: Tensor
+    shear: Tensor | None = None
+    elastic: Tensor | None = None
+    on_grid: bool = False
 
     @classmethod
     def draw(cls, draw: Draw, dims: int, settings: SpatialSettings) -> SpatialParams:
-        """Draws for every sample of `draw`; each part has its own stream.
+        """Draws for every sample of `draw`; each part has its own stream, and costs nothing unused.
 
         Raises:
             ValueError: a flip axis does not exist, or dims is neither 2 nor 3.
@@ -78,27 +100,46 @@ class SpatialParams:
             raise ValueError(
                 f"images of {dims} axes cannot be flipped along axes {settings.flip_axes}"
             )
-        turns = 1 if dims == 2 else 3
-        limit = math.radians(settings.rotation)
-        turned = draw.fork(0).bernoulli(settings.probability, 1)
-        angles = draw.fork(1).uniform(-limit, limit, turns) * turned
+
+        def even(stream: int, far: float, *shape: int) -> Tensor:
+            """Even in [-far, far), without a draw where that is 0."""
+            if far == 0:
+                return torch.zeros(len(draw.keys), *shape, device=draw.keys.device)
+            return draw.fork(stream).uniform(-far, far, *shape)
+
+        def picked(stream: int, drawn: Tensor) -> Tensor:
+            if settings.probability == 1:
+                return drawn
+            chosen = draw.fork(stream).bernoulli(settings.probability)
+            return drawn * chosen.reshape(-1, *(1,) * (drawn.ndim - 1))
+
+        turns, pairs = (1, 1) if dims == 2 else (3, 3)
+        angles = even(1, math.radians(settings.rotation), turns)
+        factors = torch.zeros_like(angles[:, :1])
         low, high = (math.log(value) for value in settings.scale)
-        scaled = draw.fork(2).bernoulli(settings.probability, 1)
-        factors = draw.fork(3).uniform(low, high, dims if settings.scale_each_axis else 1)
-        axes = torch.zeros(dims, dtype=torch.bool)
-        axes[list(settings.flip_axes)] = True
-        flip = draw.fork(4).bernoulli(0.5, dims) & axes.to(draw.keys.device)
-        position = draw.fork(7).uniform(-1.0, 1.0, dims)
-        if settings.crop_scale is None and not settings.random_position:
-            position = torch.zeros_like(position)
-        far = settings.translation
+        if (low, high) != (0.0, 0.0):
+            ranged = draw.fork(3).uniform(low, high, dims if settings.scale_each_axis else 1)
+            factors = picked(2, ranged)
+        flip = torch.zeros(len(draw.keys), dims, dtype=torch.bool, device=draw.keys.device)
+        if settings.flip_axes:
+            coins = draw.fork(4).bernoulli(0.5, dims)
+            for axis in set(settings.flip_axes):
+                flip[:, axis] = coins[:, axis]
+        anywhere = settings.crop_scale is not None or settings.random_position
+        slope = math.tan(math.radians(settings.shear))
+        nodes = (settings.elastic_cells + warp.MARGIN,) * dims
         return cls(
-            angles=angles,
-            scale=(factors * scaled).exp().expand(-1, dims),
+            angles=picked(0, angles) if settings.rotation else angles,
+            scale=factors.exp().expand(-1, dims),
             flip=flip,
             extent=cls._extent(draw, dims, settings),
-            position=position,
-            shift=draw.fork(8).uniform(-far, far, dims),
+            position=even(7, 1.0 if anywhere else 0.0, dims),
+            shift=even(8, settings.translation, dims),
+            shear=picked(9, even(10, slope, pairs)) if settings.shear else None,
+            elastic=picked(11, even(12, settings.elastic, dims, *nodes))
+            if settings.elastic
+            else None,
+            on_grid=settings.on_grid,
         )
 
     @staticmethod
@@ -106,21 +147,35 @@ class SpatialParams:
         if settings.crop_scale is None:
             return None
         side = draw.fork(5).uniform(*settings.crop_scale, 1) ** (1.0 / dims)
+        if settings.aspect == 1:
+            return side.expand(-1, dims)
         stretch = math.log(settings.aspect) / 2
         return (side * draw.fork(6).uniform(-stretch, stretch, dims).exp()).clamp(max=1.0)
 
 
 def _rotations(angles: Tensor, dims: int) -> Tensor:
     """Rotation matrices (B, d, d); a positive angle turns the first named axis to the second."""
-    planes = [(0, 1)] if dims == 2 else [(1, 2), (2, 0), (0, 1)]
-    rotation = torch.eye(dims, device=angles.device).expand(len(angles), dims, dims)
-    for number, (first, second) in enumerate(planes):
-        cosine, sine = angles[:, number].cos(), angles[:, number].sin()
-        step = torch.eye(dims, device=angles.device).repeat(len(angles), 1, 1)
-        step[:, first, first] = step[:, second, second] = cosine
-        step[:, first, second], step[:, second, first] = -sine, sine
-        rotation = step @ rotation
-    return rotation
+    cosine, sine = angles.cos().unbind(1), angles.sin().unbind(1)
+    if dims == 2:
+        (c,), (s,) = cosine, sine
+        return torch.stack((c, -s, s, c), dim=1).reshape(-1, 2, 2)
+    (ca, cb, cc), (sa, sb, sc) = cosine, sine
+    # About the first axis, then the second, then the third, multiplied out.
+    rows = (
+        cc * cb, cc * sb * sa - sc * ca, cc * sb * ca + sc * sa,
+        sc * cb, sc * sb * sa + cc * ca, sc * sb * ca - cc * sa,
+        -sb, cb * sa, cb * ca,
+    )  # fmt: skip
+    return torch.stack(rows, dim=1).reshape(-1, 3, 3)
+
+
+def _shears(slopes: Tensor, dims: int) -> Tensor:
+    """Upper triangular matrices (B, d, d) of determinant 1."""
+    matrix = torch.eye(dims, device=slopes.device).repeat(len(slopes), 1, 1)
+    pairs = [(i, j) for i in range(dims) for j in range(i + 1, dims)]
+    for number, (i, j) in enumerate(pairs):
+        matrix[:, i, j] = slopes[:, number]
+    return matrix
 
 
 def view_to_crop(
@@ -129,7 +184,7 @@ def view_to_crop(
     size: Sequence[int],
     spacing: Tensor | Sequence[float] | None = None,
 ) -> Tensor:
-    """Where each voxel of the view lies in the crop.
+    """Where each voxel of the view lies in the crop, before an elastic warp.
 
     Args:
         params: drawn for the batch.
@@ -146,47 +201,47 @@ def view_to_crop(
     view = torch.tensor(size, dtype=torch.float32).to(device, non_blocking=True)
     mm = torch.ones(dims) if spacing is None else torch.as_tensor(spacing, dtype=torch.float32)
     mm = mm.to(device).expand(len(params.scale), dims)
-    zoom = torch.ones_like(params.scale)
+    zoom = 1.0 / params.scale
     if params.extent is not None:
-        zoom = params.extent * crop / view
-    mirror = 1.0 - 2.0 * params.flip
-    rotation = _rotations(params.angles, dims) * (mm[:, None, :] / mm[:, :, None])
-    linear = rotation * (zoom / params.scale * mirror)[:, None, :]
-    room = (crop - zoom / params.scale * view).clamp(min=0) / 2
+        zoom = zoom * params.extent * crop / view
+    turn = _rotations(params.angles, dims)
+    if params.shear is not None:
+        turn = apply(turn, _shears(params.shear, dims))
+    linear = turn * (mm[:, None, :] / mm[:, :, None])
+    linear = linear * (zoom * (1.0 - 2.0 * params.flip))[:, None, :]
+    room = (crop - zoom * view).clamp(min=0) / 2
     centre = (crop - 1) / 2 + params.position * room + params.shift * crop
-    offset = centre - (linear @ ((view - 1) / 2)[:, None])[..., 0]
+    offset = centre - (linear * ((view - 1) / 2)).sum(2)
+    if params.on_grid:
+        offset = offset.round()
     return torch.cat((linear, offset[..., None]), dim=2)
 
 
-def resample(
-    batch: Tensor,
-    matrix: Tensor,
+def displacement(
+    params: SpatialParams,
+    theta: Tensor,
     size: Sequence[int],
-    mode: Literal["linear", "nearest"] = "linear",
-    padding: Padding = "border",
-) -> Tensor:
-    """Reads a view of `size` from every crop, in one pass.
+    spacing: Tensor | Sequence[float] | None = None,
+) -> Tensor | None:
+    """The elastic warp in voxels of the crop, added to where `theta` leads.
 
     Args:
-        batch: (B, C, *crop), any type. Label maps keep their type under "nearest".
-        matrix: (B, d, d + 1), from `view_to_crop`.
+        params: drawn for the batch.
+        theta: float32 (B, d, d + 1), of `view_to_crop` for the same sizes and spacing.
         size: voxels of the view.
-        mode: "linear" or "nearest".
-        padding: what lies outside the crop.
+        spacing: of the crop's voxels in mm, (d,) or (B, d).
 
     Returns:
-        (B, C, *size): float32 under "linear", the type of `batch` under "nearest".
+        control points float32 (B, d, *nodes) (`medssl.views.warp`), None without a warp.
     """
-    crop = torch.tensor(batch.shape[2:], dtype=torch.float32).to(matrix.device, non_blocking=True)
-    view = torch.tensor(size, dtype=torch.float32).to(matrix.device, non_blocking=True)
-    linear = matrix[:, :, :-1]
-    # The same map between coordinates that run from -1 to 1 over an image, last axis first.
-    offset = matrix[:, :, -1:] + linear @ ((view - 1) / 2)[:, None] - ((crop - 1) / 2)[:, None]
-    theta = torch.cat((linear * view, offset * 2), dim=2) / crop[:, None]
+    if params.elastic is None:
+        return None
     dims = len(size)
-    order = torch.tensor([*range(dims - 1, -1, -1), dims]).to(matrix.device, non_blocking=True)
-    theta = theta.flip(1).index_select(2, order)
-    grid = F.affine_grid(theta, [len(batch), 1, *size], align_corners=False)
-    read = "bilinear" if mode == "linear" else "nearest"
-    sampled = F.grid_sample(batch.float(), grid, read, padding, align_corners=False)
-    return sampled if mode == "linear" else sampled.to(batch.dtype)
+    mm = torch.ones(dims) if spacing is None else torch.as_tensor(spacing, dtype=torch.float32)
+    mm = view_spacing(theta, mm.to(theta.device).expand(len(theta), dims))
+    cells = params.elastic.shape[2] - warp.MARGIN
+    view = torch.tensor(size, dtype=torch.float32).to(theta.device, non_blocking=True)
+    far = (view * (warp.LARGEST / cells))[:, None]
+    # In voxels of the view, along its axes, where the bound that keeps it from folding holds.
+    moved = (params.elastic.flatten(2) / mm[:, :, None]).clamp(-far, far)
+    return apply(theta[:, :, :-1], moved).reshape(params.elastic.shape)

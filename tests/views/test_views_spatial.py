@@ -50,14 +50,14 @@ def image(dims: int) -> Tensor:
 def test_defaults_return_the_input(dims: int):
     x = image(dims).expand(4, *image(dims).shape[1:])
     p = SpatialParams.draw(draw(4), dims, SpatialSettings())
-    torch.testing.assert_close(view(x, p), x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(view(x, p), x, rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize(("dims", "axes"), [(2, (0,)), (2, (0, 1)), (3, (0,)), (3, (1, 2))])
 def test_flips_are_torch_flip(dims: int, axes: tuple[int, ...]):
     x = image(dims)
     expected = torch.flip(x, [axis + 2 for axis in axes])
-    torch.testing.assert_close(view(x, params(dims, flip=axes)), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(view(x, params(dims, flip=axes)), expected, rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
@@ -65,7 +65,7 @@ def test_quarter_turns_are_rot90_in_2d(turns: int):
     x = torch.randn(1, 1, 7, 7)
     got = view(x, params(2, degrees=(90.0 * turns,)))
     # The view at v shows the crop at R v, so the content turns the other way.
-    torch.testing.assert_close(got, torch.rot90(x, -turns, (2, 3)), rtol=0, atol=1e-5)
+    torch.testing.assert_close(got, torch.rot90(x, -turns, (2, 3)), rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize(("axis", "plane"), [(0, (3, 4)), (1, (4, 2)), (2, (2, 3))])
@@ -73,7 +73,7 @@ def test_quarter_turns_are_rot90_in_3d(axis: int, plane: tuple[int, int]):
     x = torch.randn(1, 1, 6, 6, 6)
     degrees = tuple(90.0 if number == axis else 0.0 for number in range(3))
     got = view(x, params(3, degrees=degrees))
-    torch.testing.assert_close(got, torch.rot90(x, -1, plane), rtol=0, atol=1e-5)
+    torch.testing.assert_close(got, torch.rot90(x, -1, plane), rtol=0, atol=5e-5)
 
 
 def test_rotation_of_uneven_voxels_is_rigid_in_mm():
@@ -91,15 +91,15 @@ def test_rotation_of_uneven_voxels_is_rigid_in_mm():
 def test_shift_and_smaller_view_read_the_right_voxels():
     x = image(3)
     got = view(x, params(3, shift=(1 / 6, 0.0, -1 / 5)), size=(4, 9, 3))
-    torch.testing.assert_close(got, x[:, :, 2:6, :, 0:3], rtol=0, atol=1e-5)
+    torch.testing.assert_close(got, x[:, :, 2:6, :, 0:3], rtol=0, atol=5e-5)
     corner = view(x, params(3, position=(-1.0, 1.0, -1.0)), size=(4, 4, 4))
-    torch.testing.assert_close(corner, x[:, :, :4, 5:, :4], rtol=0, atol=1e-5)
+    torch.testing.assert_close(corner, x[:, :, :4, 5:, :4], rtol=0, atol=5e-5)
 
 
 def test_crop_scale_fills_the_view():
     x = torch.arange(64.0).reshape(1, 1, 8, 8)
     half = view(x, params(2, extent=0.5, position=(-1.0, 1.0)), size=(4, 4))
-    torch.testing.assert_close(half, x[:, :, :4, 4:], rtol=0, atol=1e-5)
+    torch.testing.assert_close(half, x[:, :, :4, 4:], rtol=0, atol=5e-5)
     whole = view(x, params(2, extent=1.0), size=(4, 4))
     torch.testing.assert_close(whole, torch.nn.functional.avg_pool2d(x, 2), rtol=0, atol=1e-4)
 
