@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.config import StrictModel
@@ -17,24 +18,42 @@ from medssl.views import Draw, SpatialSettings, ViewSettings
 class ViewConfig(IntensityConfig):
     """How a view is drawn from a crop; each range is drawn anew for every sample and view.
 
-    ``rotation`` in degrees about each axis (+-, rigid in mm); ``scale`` the range of the
-    magnification; ``crop_scale`` the range of the share of the crop's volume that fills a view,
-    None to keep the voxel size; ``flip_axes`` the spatial axes that may be mirrored; and the
-    changes of intensity.
+    ``crop_scale`` is the range of the share of the crop's volume that fills a view, None to keep
+    the voxel size, and ``aspect`` how far an axis may then be stretched against another;
+    ``flip_axes`` the spatial axes that may be mirrored. Each in ``spatial_probability`` of the
+    views: ``rotation`` in degrees about each axis (+-, rigid in mm); ``scale`` the range of the
+    magnification, ``scale_each_axis`` its own for every axis; ``shear`` in degrees (+-);
+    ``elastic`` the largest displacement of a smooth warp in mm, with ``elastic_cells`` cells along
+    each axis. ``padding`` is what lies outside the crop: border, zeros or reflection. Then
+    the changes of intensity.
     """
 
     rotation: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
+    scale_each_axis: bool = False
+    shear: float = Field(0.0, ge=0, lt=45)
+    elastic: float = Field(0.0, ge=0)
+    elastic_cells: int = Field(4, ge=1)
+    spatial_probability: float = Field(1.0, ge=0, le=1)
     crop_scale: tuple[float, float] | None = None
+    aspect: float = Field(1.0, ge=1)
     flip_axes: tuple[int, ...] = ()
+    padding: Literal["border", "zeros", "reflection"] = "border"
 
     def settings(self) -> ViewSettings:
         """The same as the views room takes it."""
         spatial = SpatialSettings(
             rotation=self.rotation,
             scale=self.scale,
+            scale_each_axis=self.scale_each_axis,
+            shear=self.shear,
+            elastic=self.elastic,
+            elastic_cells=self.elastic_cells,
+            probability=self.spatial_probability,
             crop_scale=self.crop_scale,
+            aspect=self.aspect,
             flip_axes=self.flip_axes,
+            padding=self.padding,
         )
         return ViewSettings(spatial, self.intensity_settings())
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from medssl.losses import NTXent
 from medssl.methods.base import Method, MethodConfig, Step, ViewConfig
 from medssl.networks import Encoder, Projector, pooled
-from medssl.views import Draw, make_view
+from medssl.views import Draw, ViewPlan, make_views
 
 
 class SimCLRConfig(MethodConfig):
@@ -40,8 +40,7 @@ class SimCLR(Method):
         super().__init__(config, encoder, patch_size)
         self.encoder = encoder
         self.projector = Projector(encoder.channels[-1], config.hidden, config.projection)
-        self._size = tuple(patch_size)
-        self._settings = config.view.settings()
+        self._plan = ViewPlan(config.view.settings(), tuple(patch_size), count=2)
         self._loss = NTXent(config.temperature)
 
     def step(self, crops: Tensor, draw: Draw, spacing: Tensor) -> Step:
@@ -57,7 +56,5 @@ class SimCLR(Method):
         return {"crop": crops, "view 1": first, "view 2": second}
 
     def _views(self, crops: Tensor, draw: Draw, spacing: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = (
-            make_view(crops, draw.fork(i), self._settings, self._size, spacing) for i in (1, 2)
-        )
+        first, second = make_views(crops, draw, [self._plan], spacing)
         return first.image, second.image
