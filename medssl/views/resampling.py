@@ -20,7 +20,7 @@ from medssl.views import warp
 Padding = Literal["zeros", "border", "reflection"]
 
 # Rows of the picture. Their coordinates are float32: with so many, places are right to 0.002 voxel
-# at worst (0.0001 on average), with those of a crop of 96^3 to 0.001.
+# at worst (0.0002 on average), with those of a crop of 96^3 to 0.001.
 _MOST_ROWS = 1 << 14
 # Voxels worked on at a time on a CPU, so that what lies between two operations stays in its cache.
 _AT_ONCE = 1 << 19
