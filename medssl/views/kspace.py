@@ -17,8 +17,8 @@ from medssl.views.change import (
     per_sample,
     signal_zero,
 )
+from medssl.views.resampling import resample
 from medssl.views.smooth import along
-from medssl.views.spatial import resample
 
 _KEPT = 0.02  # of the lines of k-space, about its centre, keep their size under ghosting
 

@@ -12,7 +12,7 @@ from medssl.views.draw import Draw
 from medssl.views.intensity import IntensityParams, IntensitySettings
 from medssl.views.resampling import copy_voxels, resample
 from medssl.views.spatial import SpatialParams, SpatialSettings, displacement, view_to_crop
-from medssl.views.view import View
+from medssl.views.view import View, view_spacing
 
 
 @dataclass(frozen=True)
@@ -154,5 +154,6 @@ def _make(
         image = resample(crops, theta, size, "linear", padding, moved)
         if label is not None:
             label = resample(label, theta, size, "nearest", padding, moved)
-    image = IntensityParams.draw(draw.fork(1), settings.intensity).apply(image)
+    changes = IntensityParams.draw(draw.fork(1), settings.intensity)
+    image = changes.apply(image, view_spacing(theta, mm), count)
     return View(image, theta, label, moved, mm, crop_size)

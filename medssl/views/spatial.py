@@ -16,6 +16,8 @@ from medssl.views.view import apply, view_spacing
 
 Padding = Literal["zeros", "border", "reflection"]
 
+_STREAMS = 12  # parts of place that are drawn, each with its own numbers
+
 
 @dataclass(frozen=True)
 class SpatialSettings:
@@ -91,7 +93,7 @@ class SpatialParams:
 
     @classmethod
     def draw(cls, draw: Draw, dims: int, settings: SpatialSettings) -> SpatialParams:
-        """Draws for every sample of `draw`; each part has its own stream, and costs nothing unused.
+        """Draws for every sample of `draw`; each part has its own stream.
 
         Raises:
             ValueError: a flip axis does not exist, or dims is neither 2 nor 3.
@@ -101,56 +103,73 @@ class SpatialParams:
                 f"images of {dims} axes cannot be flipped along axes {settings.flip_axes}"
             )
 
-        def even(stream: int, far: float, *shape: int) -> Tensor:
-            """Even in [-far, far), without a draw where that is 0."""
-            if far == 0:
-                return torch.zeros(len(draw.keys), *shape, device=draw.keys.device)
-            return draw.fork(stream).uniform(-far, far, *shape)
-
-        def picked(stream: int, drawn: Tensor) -> Tensor:
-            if settings.probability == 1:
-                return drawn
-            chosen = draw.fork(stream).bernoulli(settings.probability)
-            return drawn * chosen.reshape(-1, *(1,) * (drawn.ndim - 1))
-
-        turns, pairs = (1, 1) if dims == 2 else (3, 3)
-        angles = even(1, math.radians(settings.rotation), turns)
-        factors = torch.zeros_like(angles[:, :1])
+        numbers = _Numbers(draw, settings)
+        still = torch.zeros(len(draw.keys), dims, device=draw.keys.device)
+        angles = still[:, :1] if dims == 2 else still
+        if settings.rotation:
+            turn = math.radians(settings.rotation)
+            angles = numbers.picked(0, numbers.even(1, -turn, turn)[:, : angles.shape[1]])
         low, high = (math.log(value) for value in settings.scale)
+        factors = still
         if (low, high) != (0.0, 0.0):
-            ranged = draw.fork(3).uniform(low, high, dims if settings.scale_each_axis else 1)
-            factors = picked(2, ranged)
-        flip = torch.zeros(len(draw.keys), dims, dtype=torch.bool, device=draw.keys.device)
+            ranged = numbers.even(3, low, high)[:, : dims if settings.scale_each_axis else 1]
+            factors = numbers.picked(2, ranged).expand(-1, dims)
+        flip = torch.zeros_like(still, dtype=torch.bool)
         if settings.flip_axes:
-            coins = draw.fork(4).bernoulli(0.5, dims)
+            coins = numbers.unit(4) < 0.5
             for axis in set(settings.flip_axes):
                 flip[:, axis] = coins[:, axis]
         anywhere = settings.crop_scale is not None or settings.random_position
-        slope = math.tan(math.radians(settings.shear))
-        nodes = (settings.elastic_cells + warp.MARGIN,) * dims
+        far, shear, elastic = settings.translation, None, None
+        if settings.shear:
+            slope = math.tan(math.radians(settings.shear))
+            shear = numbers.picked(9, numbers.even(10, -slope, slope)[:, : len(_pairs(dims))])
+        if settings.elastic:
+            nodes = (settings.elastic_cells + warp.MARGIN,) * dims
+            drawn = draw.fork(12).uniform(-settings.elastic, settings.elastic, dims, *nodes)
+            elastic = numbers.picked(11, drawn)
         return cls(
-            angles=picked(0, angles) if settings.rotation else angles,
-            scale=factors.exp().expand(-1, dims),
+            angles=angles,
+            scale=factors.exp(),
             flip=flip,
-            extent=cls._extent(draw, dims, settings),
-            position=even(7, 1.0 if anywhere else 0.0, dims),
-            shift=even(8, settings.translation, dims),
-            shear=picked(9, even(10, slope, pairs)) if settings.shear else None,
-            elastic=picked(11, even(12, settings.elastic, dims, *nodes))
-            if settings.elastic
-            else None,
+            extent=numbers.extent(dims),
+            position=numbers.even(7, -1.0, 1.0)[:, :dims] if anywhere else still,
+            shift=numbers.even(8, -far, far)[:, :dims] if far else still,
+            shear=shear,
+            elastic=elastic,
             on_grid=settings.on_grid,
         )
 
-    @staticmethod
-    def _extent(draw: Draw, dims: int, settings: SpatialSettings) -> Tensor | None:
-        if settings.crop_scale is None:
+
+class _Numbers:
+    """Numbers in [0, 1) of every part of place, each from its own stream, in one draw."""
+
+    def __init__(self, draw: Draw, settings: SpatialSettings) -> None:
+        self._settings = settings
+        self._units = draw.table(range(_STREAMS), 3)
+
+    def unit(self, stream: int) -> Tensor:
+        """Float32 (B, 3)."""
+        return self._units[:, stream]
+
+    def even(self, stream: int, low: float, high: float) -> Tensor:
+        """Evenly from [low, high): float32 (B, 3)."""
+        return low + (high - low) * self.unit(stream)
+
+    def picked(self, stream: int, drawn: Tensor) -> Tensor:
+        """What was drawn, 0 for the samples that are not to have it."""
+        if self._settings.probability == 1:
+            return drawn
+        chosen = self.unit(stream)[:, 0] < self._settings.probability
+        return drawn * chosen.reshape(-1, *(1,) * (drawn.ndim - 1))
+
+    def extent(self, dims: int) -> Tensor | None:
+        """Sides of the view over those of the crop: float32 (B, d)."""
+        if self._settings.crop_scale is None:
             return None
-        side = draw.fork(5).uniform(*settings.crop_scale, 1) ** (1.0 / dims)
-        if settings.aspect == 1:
-            return side.expand(-1, dims)
-        stretch = math.log(settings.aspect) / 2
-        return (side * draw.fork(6).uniform(-stretch, stretch, dims).exp()).clamp(max=1.0)
+        side = self.even(5, *self._settings.crop_scale)[:, :1] ** (1.0 / dims)
+        stretch = math.log(self._settings.aspect) / 2
+        return (side * self.even(6, -stretch, stretch)[:, :dims].exp()).clamp(max=1.0)
 
 
 def _rotations(angles: Tensor, dims: int) -> Tensor:
@@ -169,11 +188,14 @@ def _rotations(angles: Tensor, dims: int) -> Tensor:
     return torch.stack(rows, dim=1).reshape(-1, 3, 3)
 
 
+def _pairs(dims: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(dims) for j in range(i + 1, dims)]
+
+
 def _shears(slopes: Tensor, dims: int) -> Tensor:
     """Upper triangular matrices (B, d, d) of determinant 1."""
     matrix = torch.eye(dims, device=slopes.device).repeat(len(slopes), 1, 1)
-    pairs = [(i, j) for i in range(dims) for j in range(i + 1, dims)]
-    for number, (i, j) in enumerate(pairs):
+    for number, (i, j) in enumerate(_pairs(dims)):
         matrix[:, i, j] = slopes[:, number]
     return matrix
 
