@@ -115,6 +115,7 @@ def seconds(make: Maker, crops: Tensor, rounds: int, once: float, threads: int) 
 
 def main(
     cases: Annotated[str, typer.Option(help="Which, by comma.")] = ",".join(CASES),
+    beside: Annotated[str, typer.Option(help="Others, by comma.")] = ",".join(PEERS),
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Of torch, on a CPU.")] = 1,
     rounds: Annotated[int, typer.Option(help="Of which the best counts.")] = 3,
@@ -131,7 +132,7 @@ def main(
         crops = torch.rand(count, 1, *case.crop, generator=generator).to(device)
         makers: dict[str, Maker | str] = {"medssl": medssl(case)}
         makers["medssl, elastic too"] = medssl(case, elastic=3.0)
-        makers |= {other: peer(other, case) for other in PEERS}
+        makers |= {other: peer(other, case) for other in beside.split(",") if other}
         own = 0.0
         for who, make in makers.items():
             if isinstance(make, str):
