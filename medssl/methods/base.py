@@ -18,27 +18,34 @@ from medssl.views import Draw, SpatialSettings, ViewSettings
 class ViewConfig(IntensityConfig):
     """How a view is drawn from a crop; each range is drawn anew for every sample and view.
 
-    ``crop_scale`` is the range of the share of the crop's volume that fills a view, None to keep
-    the voxel size, and ``aspect`` how far an axis may then be stretched against another;
-    ``flip_axes`` the spatial axes that may be mirrored. Each in ``spatial_probability`` of the
-    views: ``rotation`` in degrees about each axis (+-, rigid in mm); ``scale`` the range of the
-    magnification, ``scale_each_axis`` its own for every axis; ``shear`` in degrees (+-);
-    ``elastic`` the largest displacement of a smooth warp in mm, with ``elastic_cells`` cells along
-    each axis. ``padding`` is what lies outside the crop: border, zeros or reflection. Then
-    the changes of intensity.
+    The changes of place, composed into one resampling; and the changes of intensity.
     """
 
-    rotation: float = 0.0
-    scale: tuple[float, float] = (1.0, 1.0)
-    scale_each_axis: bool = False
-    shear: float = Field(0.0, ge=0, lt=45)
-    elastic: float = Field(0.0, ge=0)
-    elastic_cells: int = Field(4, ge=1)
-    spatial_probability: float = Field(1.0, ge=0, le=1)
-    crop_scale: tuple[float, float] | None = None
-    aspect: float = Field(1.0, ge=1)
-    flip_axes: tuple[int, ...] = ()
-    padding: Literal["border", "zeros", "reflection"] = "border"
+    rotation: float = Field(
+        0.0, ge=0, description="largest angle in degrees about each axis, rigid in mm"
+    )
+    scale: tuple[float, float] = Field((1.0, 1.0), description="range of the magnification")
+    scale_each_axis: bool = Field(False, description="every axis its own magnification")
+    shear: float = Field(0.0, ge=0, lt=45, description="largest angle in degrees")
+    elastic: float = Field(
+        0.0, ge=0, description="largest displacement of a smooth warp along each axis, in mm"
+    )
+    elastic_cells: int = Field(4, ge=1, description="how fine the warp is: cells along each axis")
+    spatial_probability: float = Field(
+        1.0, ge=0, le=1, description="of rotation, magnification, shear and warp, each"
+    )
+    crop_scale: tuple[float, float] | None = Field(
+        None,
+        description="range of the share of the crop's volume that fills a view; "
+        "null keeps the voxel size",
+    )
+    aspect: float = Field(
+        1.0, ge=1, description="with `crop_scale`, how far an axis may be stretched against another"
+    )
+    flip_axes: tuple[int, ...] = Field((), description="spatial axes that may be mirrored")
+    padding: Literal["border", "zeros", "reflection"] = Field(
+        "border", description="what lies outside the crop"
+    )
 
     def settings(self) -> ViewSettings:
         """The same as the views room takes it."""
