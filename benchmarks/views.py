@@ -78,13 +78,12 @@ def medssl(case: Case, **more: float) -> Maker:
     )
     plans, step = [ViewPlan(settings, case.size, case.count)], 0
 
-    def made(crops: Tensor) -> Tensor:
+    def made(crops: Tensor) -> list[Tensor]:
         nonlocal step
         keys = [sample_key(0, 0, step + index) for index in range(len(crops))]
         step += len(crops)
         draw = Draw(torch.tensor(keys, device=crops.device))
-        views = make_views(crops, draw, plans)
-        return torch.cat([view.image for view in views])
+        return [view.image for view in make_views(crops, draw, plans)]
 
     return made
 
@@ -138,8 +137,9 @@ def main(
             if isinstance(make, str):
                 print(f"| {name} | {who} | {make} | |", flush=True)
                 continue
-            shape = make(crops).shape
-            assert shape == (case.count * count, 1, *case.size), (who, shape)
+            shapes = [views.shape for views in make(crops)]
+            assert {tuple(shape[1:]) for shape in shapes} == {(1, *case.size)}, (who, shapes)
+            assert sum(len(views) for views in make(crops)) == case.count * count, (who, shapes)
             rate = case.count * count / seconds(make, crops, rounds, once, threads)
             own = own or rate
             print(f"| {name} | {who} | {rate:.0f} | {rate / own:.2f} |", flush=True)

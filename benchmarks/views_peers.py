@@ -1,6 +1,7 @@
 """The changes of benchmarks/views.py as other libraries make them; see what differs in each.
 
-Every function takes a case and gives a callable: crops (B, 1, *crop) -> views (n B, 1, *size).
+Every function takes a case and gives a callable: crops (B, 1, *crop) -> batches of views, n B of
+(1, *size) in all.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Maker = Callable[[Tensor], Tensor]
+Maker = Callable[[Tensor], list[Tensor]]
 
 CROP_SHARE, DEGREES, SCALE = (0.4, 1.0), 15.0, (0.9, 1.1)
 CHANCE = 0.3  # of each change of intensity
@@ -49,9 +50,11 @@ class Case:
 def one_by_one(case: Case, change: Callable[[Tensor], Any]) -> Maker:
     """Libraries that change one sample (1, *crop) at a time."""
 
-    def made(crops: Tensor) -> Tensor:
-        views = [torch.as_tensor(change(crop)) for _ in range(case.count) for crop in crops]
-        return torch.stack(views)
+    def made(crops: Tensor) -> list[Tensor]:
+        return [
+            torch.stack([torch.as_tensor(change(crop)) for crop in crops])
+            for _ in range(case.count)
+        ]
 
     return made
 
@@ -169,7 +172,7 @@ def kornia(case: Case) -> Maker:
         k.RandomGamma(GAMMA, p=CHANCE),
         k.RandomGaussianNoise(0.0, NOISE, p=CHANCE),
     )
-    return lambda crops: torch.cat([change(crops) for _ in range(case.count)])
+    return lambda crops: [change(crops) for _ in range(case.count)]
 
 
 def bare(case: Case, passes: int = 0) -> Maker:
@@ -179,7 +182,7 @@ def bare(case: Case, passes: int = 0) -> Maker:
     theta[0, :2] = torch.tensor([np.cos(turn), -np.sin(turn)]) * 0.85
     theta[1, :2] = torch.tensor([np.sin(turn), np.cos(turn)]) * 0.85
 
-    def made(crops: Tensor) -> Tensor:
+    def made(crops: Tensor) -> list[Tensor]:
         total = case.count * len(crops)
         grid = F.affine_grid(
             theta.to(crops.device).expand(total, -1, -1), [total, 1, *case.size], False
@@ -188,7 +191,7 @@ def bare(case: Case, passes: int = 0) -> Maker:
         views = F.grid_sample(repeated, grid, "bilinear", "border", False)
         for _ in range(passes):
             views = views * 1.01 + 0.01
-        return views
+        return [views]
 
     return made
 
