@@ -56,7 +56,7 @@ CASES = {
 }
 
 
-def medssl(case: Case, **more: float) -> Maker:
+def medssl(case: Case, chance: float = CHANCE, **more: float) -> Maker:
     """medssl's views of a batch."""
     settings = ViewSettings(
         SpatialSettings(
@@ -67,14 +67,16 @@ def medssl(case: Case, **more: float) -> Maker:
             **more,
         ),
         IntensitySettings(
-            probability=CHANCE,
+            probability=chance,
             blur=BLUR,
             low_resolution=COARSER,
             contrast=CONTRAST,
             brightness=BRIGHTNESS,
             gamma=GAMMA,
             noise=NOISE,
-        ),
+        )
+        if chance
+        else IntensitySettings(),
     )
     plans, step = [ViewPlan(settings, case.size, case.count)], 0
 
@@ -131,6 +133,7 @@ def main(
         crops = torch.rand(count, 1, *case.crop, generator=generator).to(device)
         makers: dict[str, Maker | str] = {"medssl": medssl(case)}
         makers["medssl, elastic too"] = medssl(case, elastic=3.0)
+        makers["medssl, place alone"] = medssl(case, chance=0.0)
         makers |= {other: peer(other, case) for other in beside.split(",") if other}
         own = 0.0
         for who, make in makers.items():

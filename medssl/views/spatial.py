@@ -102,7 +102,6 @@ class SpatialParams:
             raise ValueError(
                 f"images of {dims} axes cannot be flipped along axes {settings.flip_axes}"
             )
-
         numbers = _Numbers(draw, settings)
         still = torch.zeros(len(draw.keys), dims, device=draw.keys.device)
         angles = still[:, :1] if dims == 2 else still
