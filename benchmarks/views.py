@@ -45,7 +45,6 @@ from medssl.views import (
     ViewPlan,
     ViewSettings,
     make_views,
-    sample_key,
 )
 
 CASES = {
@@ -78,39 +77,43 @@ def medssl(case: Case, chance: float = CHANCE, **more: float) -> Maker:
         if chance
         else IntensitySettings(),
     )
-    plans, step = [ViewPlan(settings, case.size, case.count)], 0
+    plans = [ViewPlan(settings, case.size, case.count)]
 
     def made(crops: Tensor) -> list[Tensor]:
-        nonlocal step
-        keys = [sample_key(0, 0, step + index) for index in range(len(crops))]
-        step += len(crops)
-        draw = Draw(torch.tensor(keys, device=crops.device))
-        return [view.image for view in make_views(crops, draw, plans)]
+        keys = torch.randint(2**62, (len(crops),)).to(crops.device)
+        return [view.image for view in make_views(crops, Draw(keys), plans)]
 
     return made
 
 
-def seconds(make: Maker, crops: Tensor, rounds: int, once: float, threads: int) -> float:
-    """Seconds for a batch: the best round, each of the same draws."""
+def seconds(make: Maker, crops: Tensor, repeats: int, threads: int) -> float:
+    """Seconds for a batch, of so many; every round draws the same."""
     on_cpu = crops.device.type == "cpu"
     clock = time.process_time if on_cpu and threads == 1 else time.perf_counter
-    make(crops)
-    repeats, best = 1, math.inf
-    for number in range(rounds + 1):
-        torch.manual_seed(0)
-        np.random.seed(0)
-        if not on_cpu:
-            torch.cuda.synchronize()
-        start = clock()
-        for _ in range(repeats):
-            make(crops)
-        if not on_cpu:
-            torch.cuda.synchronize()
-        spent = (clock() - start) / repeats
-        if number == 0:
-            repeats = max(2, math.ceil(once / spent))
-        else:
-            best = min(best, spent)
+    torch.manual_seed(0)
+    np.random.seed(0)
+    if not on_cpu:
+        torch.cuda.synchronize()
+    start = clock()
+    for _ in range(repeats):
+        make(crops)
+    if not on_cpu:
+        torch.cuda.synchronize()
+    return (clock() - start) / repeats
+
+
+def compare(
+    makers: dict[str, Maker], crops: Tensor, rounds: int, once: float, threads: int
+) -> dict[str, float]:
+    """Seconds for a batch of each: the best of rounds in which all take turns."""
+    repeats = {}
+    for who, make in makers.items():
+        make(crops)
+        repeats[who] = max(1, math.ceil(once / seconds(make, crops, 1, threads)))
+    best = dict.fromkeys(makers, math.inf)
+    for _ in range(rounds):
+        for who, make in makers.items():
+            best[who] = min(best[who], seconds(make, crops, repeats[who], threads))
     return best
 
 
@@ -119,7 +122,7 @@ def main(
     beside: Annotated[str, typer.Option(help="Others, by comma.")] = ",".join(PEERS),
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Of torch, on a CPU.")] = 1,
-    rounds: Annotated[int, typer.Option(help="Of which the best counts.")] = 3,
+    rounds: Annotated[int, typer.Option(help="In turns; the best counts.")] = 5,
     once: Annotated[float, typer.Option(help="Seconds a round takes at least.")] = 0.5,
     batch: Annotated[int, typer.Option(help="Crops in a batch; 0: as the case says.")] = 0,
 ) -> None:
@@ -135,17 +138,18 @@ def main(
         makers["medssl, elastic too"] = medssl(case, elastic=3.0)
         makers["medssl, place alone"] = medssl(case, chance=0.0)
         makers |= {other: peer(other, case) for other in beside.split(",") if other}
-        own = 0.0
+        able = {who: make for who, make in makers.items() if not isinstance(make, str)}
+        for who, make in able.items():
+            shapes = [tuple(views.shape) for views in make(crops)]
+            assert {shape[1:] for shape in shapes} == {(1, *case.size)}, (who, shapes)
+            assert sum(shape[0] for shape in shapes) == case.count * count, (who, shapes)
+        spent = compare(able, crops, rounds, once, threads)
         for who, make in makers.items():
             if isinstance(make, str):
                 print(f"| {name} | {who} | {make} | |", flush=True)
                 continue
-            shapes = [views.shape for views in make(crops)]
-            assert {tuple(shape[1:]) for shape in shapes} == {(1, *case.size)}, (who, shapes)
-            assert sum(len(views) for views in make(crops)) == case.count * count, (who, shapes)
-            rate = case.count * count / seconds(make, crops, rounds, once, threads)
-            own = own or rate
-            print(f"| {name} | {who} | {rate:.0f} | {rate / own:.2f} |", flush=True)
+            rate, share = case.count * count / spent[who], spent["medssl"] / spent[who]
+            print(f"| {name} | {who} | {rate:.0f} | {share:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
