@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 _EPSILON = 1e-6
@@ -54,6 +55,29 @@ class MaskedMSE(nn.Module):
             error = (guess - truth).square().mean(axes)
             weight = mask[:, 0].to(wide)
             return (error * weight).sum() / weight.sum().clamp(min=1)
+
+    def of_patches(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The same number from the masked patches alone, without the images around them.
+
+        Args:
+            prediction: (B, masked, C x voxels of a patch).
+            target: of the same shape.
+
+        Raises:
+            ValueError: the shapes disagree.
+        """
+        if prediction.ndim != 3 or prediction.shape != target.shape:
+            raise ValueError(
+                f"predicted patches {tuple(prediction.shape)} and true ones {tuple(target.shape)} "
+                "must both be (B, masked, C x voxels of a patch)"
+            )
+        with torch.autocast(target.device.type, enabled=False):
+            wide = torch.float64 if prediction.dtype == torch.float64 else torch.float32
+            guess, truth = prediction.to(wide), target.to(wide)
+            if self.normalise_patches:
+                mean, std = _statistics(truth, (2,))
+                truth = (truth - mean) / std
+            return F.mse_loss(guess, truth, reduction="sum") / max(1, guess.numel())
 
 
 def denormalise_patches(prediction: Tensor, target: Tensor, grid: Sequence[int]) -> Tensor:

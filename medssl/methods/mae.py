@@ -66,12 +66,16 @@ class MAE(Method):
 
     def step(self, crops: Tensor, draw: Draw, spacing: Tensor) -> Step:
         """Mean squared error on the hidden cells of an augmented crop."""
-        image, mask, reconstruction = self._reconstruct(crops, draw, spacing)
-        return Step(self._loss(reconstruction, image, mask))
+        image, mask = self._masked(crops, draw, spacing)
+        if isinstance(self.reconstructor, TokenReconstructor):
+            patches = self.reconstructor.masked_patches(image, mask, self._visible)
+            return Step(self._loss.of_patches(*patches))
+        return Step(self._loss(self.reconstructor(image, mask), image, mask))
 
     def preview(self, crops: Tensor, draw: Draw, spacing: Tensor) -> dict[str, Tensor]:
         """The original, what is left of it, and the reconstruction of the hidden cells."""
-        image, mask, reconstruction = self._reconstruct(crops, draw, spacing)
+        image, mask = self._masked(crops, draw, spacing)
+        reconstruction = self.reconstructor(image, mask, self._visible)
         if self._normalise:
             reconstruction = denormalise_patches(reconstruction, image, self._grid)
         hidden = upsample_mask(mask, image.shape[2:])
@@ -86,9 +90,6 @@ class MAE(Method):
         state = self.reconstructor.state_dict()
         return {k: v for k, v in state.items() if k.startswith(("encoder.", "decoder."))}
 
-    def _reconstruct(
-        self, crops: Tensor, draw: Draw, spacing: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _masked(self, crops: Tensor, draw: Draw, spacing: Tensor) -> tuple[Tensor, Tensor]:
         image = make_view(crops, draw, self._settings, self._size, spacing).image
-        mask = random_mask(draw.fork(2), self._grid, self._ratio)
-        return image, mask, self.reconstructor(image, mask, self._visible)
+        return image, random_mask(draw.fork(2), self._grid, self._ratio)

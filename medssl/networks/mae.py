@@ -5,15 +5,13 @@ Both have the same interface: `forward(x, mask, visible_cells=None) -> reconstru
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from medssl.networks.conv import visible_at
 from medssl.networks.decoder import decoder_for
 from medssl.networks.encoder import Encoder
-from medssl.networks.patches import join_patches
+from medssl.networks.patches import join_patches, take_patches
 from medssl.networks.unet import UNetEncoder
 from medssl.networks.vit import TransformerBlock, ViT, sincos_positions
 
@@ -22,15 +20,25 @@ class TokenReconstructor(nn.Module):
     """Masked autoencoder (He et al. 2022, sec. 3): the encoder sees visible patches only; a light
     decoder sees them and a mask token in every other place, and predicts voxels linearly.
 
+    Attention does not know the order of tokens, their positions do. So the decoder takes the
+    visible tokens first and the masked ones after them: nothing is put back into its place but
+    where a whole image is asked for.
+
     Args:
         encoder: a ViT.
         decoder_dim: width of the decoder's tokens.
         decoder_depth: its number of blocks.
         decoder_heads: heads of its attention.
+        decoder_mlp_ratio: hidden width of its MLPs over decoder_dim.
     """
 
     def __init__(
-        self, encoder: ViT, decoder_dim: int = 96, decoder_depth: int = 2, decoder_heads: int = 3
+        self,
+        encoder: ViT,
+        decoder_dim: int = 96,
+        decoder_depth: int = 2,
+        decoder_heads: int = 3,
+        decoder_mlp_ratio: float = 4.0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -39,7 +47,8 @@ class TokenReconstructor(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(decoder_dim))
         nn.init.normal_(self.mask_token, std=0.02)
         self.blocks = nn.ModuleList(
-            TransformerBlock(decoder_dim, decoder_heads) for _ in range(decoder_depth)
+            TransformerBlock(decoder_dim, decoder_heads, decoder_mlp_ratio)
+            for _ in range(decoder_depth)
         )
         self.norm = nn.LayerNorm(decoder_dim)
         self.head = nn.Linear(decoder_dim, voxels)
@@ -56,6 +65,37 @@ class TokenReconstructor(nn.Module):
         Raises:
             ValueError: the grid is not one cell a patch, or samples differ in the count.
         """
+        grid, order, count = self._order(x, mask, visible_cells)
+        patches, positions = self.encoder.patches(x)
+        keep = order[:, :count]
+        tokens = self._decode(take_patches(patches, keep), positions[keep], grid, order)
+        predicted = self.head(self.norm(tokens))
+        places = order[..., None].expand_as(predicted)
+        return join_patches(
+            torch.empty_like(predicted).scatter(1, places, predicted), grid, x.shape[2:]
+        )
+
+    def masked_patches(
+        self, x: Tensor, mask: Tensor, visible_cells: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Prediction and target of the masked patches alone: all that the loss needs.
+
+        Args and raises: as `forward`.
+
+        Returns:
+            Both (B, masked, C x voxels of a patch), masked patches in row-major order of the grid.
+        """
+        grid, order, count = self._order(x, mask, visible_cells)
+        patches, positions = self.encoder.patches(x)
+        keep = order[:, :count]
+        tokens = self._decode(take_patches(patches, keep), positions[keep], grid, order)
+        predicted = self.head(self.norm(tokens[:, count:]))
+        return predicted, take_patches(patches, order[:, count:])
+
+    def _order(
+        self, x: Tensor, mask: Tensor, visible_cells: int | None
+    ) -> tuple[tuple[int, ...], Tensor, int]:
+        """The grid, the numbers of its cells (B, cells), visible first, and how many those are."""
         grid, size = tuple(mask.shape[2:]), tuple(x.shape[2:])
         if tuple(n * self.encoder.patch_size for n in grid) != size:
             raise ValueError(
@@ -68,17 +108,21 @@ class TokenReconstructor(nn.Module):
             visible_cells = int(counts[0])
             if bool((counts != visible_cells).any()):
                 raise ValueError("every sample of a batch must have equally many visible cells")
-        # A stable sort of False before True: the visible cells in their own order come first.
-        order = hidden.to(torch.uint8).argsort(dim=1, stable=True)
-        keep = order[:, :visible_cells]
-        encoded = self.bridge(self.encoder.encode_tokens(x, keep))
-        width = encoded.shape[-1]
-        tokens = self.mask_token.to(encoded.dtype).expand(len(x), math.prod(grid), width)
-        tokens = tokens.scatter(1, keep[..., None].expand(-1, -1, width), encoded)
-        tokens = tokens + sincos_positions(grid, width, x.device)
+        # A stable sort of False before True keeps the order of the grid among either.
+        return grid, hidden.to(torch.uint8).argsort(dim=1, stable=True), visible_cells
+
+    def _decode(
+        self, seen: Tensor, positions: Tensor, grid: tuple[int, ...], order: Tensor
+    ) -> Tensor:
+        """The decoder's tokens (B, cells, decoder_dim), in `order`."""
+        encoded = self.bridge(self.encoder.encode_patches(seen, positions))
+        batch, count, width = encoded.shape
+        fill = self.mask_token.to(encoded.dtype).expand(batch, order.shape[1] - count, width)
+        tokens = torch.cat((encoded, fill), dim=1)
+        tokens = tokens + sincos_positions(grid, width, order.device)[order]
         for block in self.blocks:
             tokens = block(tokens)
-        return join_patches(self.head(self.norm(tokens)), grid, size)
+        return tokens
 
 
 class ConvReconstructor(nn.Module):

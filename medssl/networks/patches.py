@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -41,6 +42,14 @@ def split_patches(image: Tensor, grid: Sequence[int]) -> Tensor:
     voxels = [3 + 2 * axis for axis in range(dims)]
     parts = image.reshape(batch, channels, *split).permute(0, *cells, 1, *voxels)
     return parts.reshape(batch, math.prod(grid), -1)
+
+
+def take_patches(patches: Tensor, numbers: Tensor) -> Tensor:
+    """Some patches of every image: (B, cells, V) and int64 (B, K), their numbers -> (B, K, V)."""
+    batch, cells, voxels = patches.shape
+    first = torch.arange(batch, device=numbers.device)[:, None] * cells
+    rows = patches.reshape(-1, voxels).index_select(0, (numbers + first).flatten())
+    return rows.view(batch, -1, voxels)
 
 
 def join_patches(patches: Tensor, grid: Sequence[int], size: Sequence[int]) -> Tensor:

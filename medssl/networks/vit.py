@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medssl.networks.attention import attention
 from medssl.networks.encoder import Encoder
-from medssl.networks.patches import pad_to_multiple, split_patches
+from medssl.networks.patches import pad_to_multiple, split_patches, take_patches
 
 
 @lru_cache(maxsize=64)
@@ -60,7 +61,7 @@ class TransformerBlock(nn.Module):
         batch, tokens, width = x.shape
         qkv = self.qkv(self.norm1(x)).reshape(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
+        y = attention(q, k, v, attend)
         x = x + self.out(y.transpose(1, 2).reshape(batch, tokens, width))
         x = x + self.mlp(self.norm2(x))
         return x
@@ -124,19 +125,35 @@ class ViT(Encoder):
         Returns:
             (B, K, embed_dim), in the order of `keep`.
         """
-        self.check(x)
-        return self._encode(x, keep, None)
+        patches, positions = self.patches(x)
+        if keep is not None:
+            patches, positions = take_patches(patches, keep), positions[keep]
+        return self.encode_patches(patches, positions)
 
-    def _encode(self, x: Tensor, keep: Tensor | None, attend: Tensor | None) -> Tensor:
+    def patches(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """All patches of images (B, in_channels, *spatial), and where they are.
+
+        Returns:
+            (B, cells, in_channels x voxels of a patch), in row-major order of the grid, and float32
+            (cells, embed_dim).
+        """
+        self.check(x)
         x = pad_to_multiple(x, self.patch_size)
         grid = self.grid(x.shape[2:])
-        patches = split_patches(x, grid)
         positions = sincos_positions(grid, self.embed.out_features, x.device)
-        if keep is None:
-            tokens = self.embed(patches) + positions
-        else:
-            kept = patches.gather(1, keep[..., None].expand(-1, -1, patches.shape[2]))
-            tokens = self.embed(kept) + positions[keep]
+        return split_patches(x, grid), positions
+
+    def encode_patches(
+        self, patches: Tensor, positions: Tensor, attend: Tensor | None = None
+    ) -> Tensor:
+        """Tokens (B, K, embed_dim) of K patches of every image.
+
+        Args:
+            patches: (B, K, in_channels x voxels of a patch).
+            positions: of these patches, broadcastable to (B, K, embed_dim).
+            attend: bool (B, 1, 1, K), True = may be attended to; None for all.
+        """
+        tokens = self.embed(patches) + positions
         for block in self.blocks:
             tokens = block(tokens, attend)
         encoded: Tensor = self.norm(tokens)
@@ -147,7 +164,7 @@ class ViT(Encoder):
         self.check(x)
         grid = self.grid(x.shape[2:])
         if visible is None:
-            tokens = self._encode(x, None, None)
+            tokens = self.encode_tokens(x)
         else:
             if tuple(visible.shape[2:]) != grid:
                 raise ValueError(
@@ -155,5 +172,5 @@ class ViT(Encoder):
                     f"not {tuple(visible.shape[2:])}"
                 )
             seen = visible.flatten(2)
-            tokens = self._encode(x, None, seen[:, None]) * seen.transpose(1, 2)
+            tokens = self.encode_patches(*self.patches(x), seen[:, None]) * seen.transpose(1, 2)
         return [tokens.transpose(1, 2).reshape(len(x), -1, *grid)]

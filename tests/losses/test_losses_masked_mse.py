@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from medssl.losses import MaskedMSE, denormalise_patches
+from medssl.networks.patches import split_patches
 
 
 def slow(prediction: Tensor, target: Tensor, mask: Tensor, normalise: bool) -> float:
@@ -108,3 +109,18 @@ def test_refusals():
         MaskedMSE()(image, image, mask[..., 0])
     with pytest.raises(ValueError, match="does not divide"):
         MaskedMSE()(image, image, torch.zeros(2, 1, 4, 3, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_patches_alone_give_the_number_of_the_images(normalise: bool):
+    prediction, target, _ = case(2)
+    mask = torch.tensor([[1, 0, 1, 1, 0, 0], [0, 0, 1, 0, 1, 1]]).bool()  # three of each
+    rows = [split_patches(image, (3, 2))[mask].reshape(2, 3, -1) for image in (prediction, target)]
+    loss = MaskedMSE(normalise)
+    whole = loss(prediction, target, mask.reshape(2, 1, 3, 2))
+    torch.testing.assert_close(loss.of_patches(*rows), whole)
+    assert loss.of_patches(rows[0][:, :0], rows[1][:, :0]) == 0
+    half = loss.of_patches(rows[0].bfloat16(), rows[1])
+    assert half.dtype == torch.float32
+    with pytest.raises(ValueError, match="must both be"):
+        loss.of_patches(rows[0], rows[1][:, :2])

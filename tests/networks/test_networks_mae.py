@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medssl.losses import MaskedMSE
 from medssl.networks import ConvReconstructor, Segmenter, TokenReconstructor, UNetEncoder, ViT
+from medssl.networks.patches import split_patches
+from medssl.networks.vit import sincos_positions
 
 
 def reconstructors(dims: int) -> list[nn.Module]:
@@ -53,8 +56,7 @@ def test_counting_visible_cells_beforehand_changes_nothing():
         assert torch.equal(model(x, mask, visible_cells=6), model(x, mask))
 
 
-def test_tokens_return_to_their_own_place():
-    # With an identity for a network, what the decoder gets in place i is token i.
+def test_the_decoder_sees_visible_tokens_then_mask_tokens_each_with_its_position():
     x, mask, _ = case(2)
     model = reconstructors(2)[1]
     seen = {}
@@ -64,15 +66,48 @@ def test_tokens_return_to_their_own_place():
 
     model.blocks[0].register_forward_pre_hook(remember)
     model(x, mask)
-    from medssl.networks.vit import sincos_positions
-
-    tokens = seen["tokens"] - sincos_positions((4, 3), 16, x.device)
+    positions = sincos_positions((4, 3), 16, x.device)
     for b in range(3):
-        keep = (~mask[b].flatten()).nonzero()[:, 0]
+        hidden = mask[b].flatten()
+        keep, rest = (~hidden).nonzero()[:, 0], hidden.nonzero()[:, 0]
         alone = model.bridge(model.encoder.encode_tokens(x[b : b + 1], keep[None]))[0]
-        torch.testing.assert_close(tokens[b, keep], alone, rtol=1e-4, atol=1e-5)
-        masked = tokens[b, mask[b].flatten()]
-        torch.testing.assert_close(masked, model.mask_token.expand_as(masked), rtol=0, atol=1e-6)
+        expected = torch.cat((alone, model.mask_token.expand(len(rest), -1)))
+        expected = expected + positions[torch.cat((keep, rest))]
+        torch.testing.assert_close(seen["tokens"][b], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_masked_patches_are_those_of_the_whole_reconstruction(dims: int):
+    x, mask, _ = case(dims)
+    model = reconstructors(dims)[1]
+    grid = mask.shape[2:]
+    predicted, target = model.masked_patches(x, mask)
+    chosen = mask.flatten(1)
+    whole = split_patches(model(x, mask), grid)[chosen].reshape(predicted.shape)
+    torch.testing.assert_close(predicted, whole, rtol=1e-4, atol=1e-5)
+    assert torch.equal(target, split_patches(x, grid)[chosen].reshape(target.shape))
+    for normalise in (False, True):
+        loss = MaskedMSE(normalise)
+        torch.testing.assert_close(
+            loss.of_patches(predicted, target), loss(model(x, mask), x, mask), rtol=1e-5, atol=0
+        )
+
+
+def test_every_patch_learns_from_its_own_place_alone():
+    # Changing one masked patch changes its own row of the target and nothing else.
+    x, mask, _ = case(2)
+    model = reconstructors(2)[1]
+    number = int(mask[0].flatten().nonzero()[-1])
+    row, column = divmod(number, 3)
+    changed = x.clone()
+    changed[0, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 1
+    (guess, truth), (other_guess, other_truth) = (
+        model.masked_patches(v, mask) for v in (x, changed)
+    )
+    assert torch.equal(guess, other_guess)
+    differs = (truth != other_truth).any(dim=2)
+    assert differs.sum() == 1
+    assert differs[0, -1]
 
 
 def test_decoder_weights_transfer_to_the_segmenter_by_name():
