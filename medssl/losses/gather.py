@@ -50,6 +50,35 @@ def gather_rows(rows: Tensor) -> Tensor:
     return gathered
 
 
+class _SumProcesses(torch.autograd.Function):
+    """All-reduce, whose backward adds up what every process asks of the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        return _all_reduced(part)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _all_reduced(gradients[0])
+
+
+def _all_reduced(part: Tensor) -> Tensor:
+    total = part.contiguous().clone()
+    dist.all_reduce(total)
+    return total
+
+
+def sum_processes(part: Tensor) -> Tensor:
+    """The sum over processes of a tensor of one shape, with the gradient of all processes.
+
+    The gradient at `part` is that of the SUM of the processes' losses, as in `gather_rows`.
+    """
+    if world()[1] == 1:
+        return part
+    total: Tensor = _SumProcesses.apply(part)  # type: ignore[no-untyped-call]
+    return total
+
+
 def mean_value(loss: Tensor) -> Tensor:
     """The same gradient, but the value is the mean over processes: all report the same one."""
     size = world()[1]

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.losses.gather import gather_rows, mean_value, world
+from medssl.losses.pairs import wide_pair
 
 
 class NTXent(nn.Module):
@@ -31,25 +32,16 @@ class NTXent(nn.Module):
         """Scalar float32 (float64 for float64 input) of two views' projections, each (B, D).
 
         Raises:
-            ValueError: the shapes are not the same (B, D), or one pair alone has no negatives.
+            ValueError: the shapes are not the same (B, D), or there is one sample alone.
         """
-        if z1.ndim != 2 or z1.shape != z2.shape:
-            raise ValueError(
-                "NT-Xent compares two views of shape (B, D), "
-                f"not {tuple(z1.shape)} and {tuple(z2.shape)}"
-            )
         rank, size = world()
         rows = len(z1)
-        if rows * size < 2:
-            raise ValueError(
-                "NT-Xent needs at least two samples in the batch: one has no negatives"
-            )
-        with torch.autocast(z1.device.type, enabled=False):
-            z1, z2 = (F.normalize(z if z.dtype == torch.float64 else z.float()) for z in (z1, z2))
-            candidates = torch.cat((gather_rows(z1), gather_rows(z2)))
-            logits = torch.cat((z1, z2)) @ candidates.T / self.temperature
+        with wide_pair(z1, z2, "NT-Xent") as pair:
+            first, second = (F.normalize(z) for z in pair)
+            candidates = torch.cat((gather_rows(first), gather_rows(second)))
+            logits = torch.cat((first, second)) @ candidates.T / self.temperature
             local = torch.arange(rows, device=z1.device) + rank * rows
-            first, second = local, local + rows * size
-            itself, partner = torch.cat((first, second)), torch.cat((second, first))
+            other = local + rows * size
+            itself, partner = torch.cat((local, other)), torch.cat((other, local))
             logits = logits.scatter(1, itself[:, None], float("-inf"))
             return mean_value(F.cross_entropy(logits, partner))

@@ -1,0 +1,54 @@
+"""Losses that look across samples: two processes give the value and the gradient of one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from two_processes import compare
+
+from medssl.losses import BarlowTwins, NTXent, VICReg
+from medssl.losses.off_diagonal import by_samples
+
+
+class Wide(torch.nn.Module):
+    """A loss of embeddings repeated into more dimensions than there are samples."""
+
+    def __init__(self, loss: torch.nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, D) each; sines of multiples keep the dimensions apart."""
+        z1, z2 = (torch.cat((z, (2 * z).sin(), (3 * z).cos()), dim=1) for z in (z1, z2))
+        value: Tensor = self.loss(z1, z2)
+        return value
+
+
+LOSSES = {
+    "NTXent": NTXent(0.2),
+    "BarlowTwins": BarlowTwins(0.1),
+    "BarlowTwins, wide": Wide(BarlowTwins(0.1)),
+    "VICReg": VICReg(),
+    "VICReg, wide": Wide(VICReg()),
+}
+
+
+@pytest.fixture(scope="module")
+def compared() -> dict[str, tuple[Tensor, list[Tensor]]]:
+    return compare(LOSSES)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_two_processes_equal_one(compared, name: str):
+    expected, both = compared[name]
+    for got in both:
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_both_ways_are_compared():
+    # Six samples in all; 4 dimensions, or 12.
+    assert not by_samples(6, 4, 1)
+    assert not by_samples(6, 4, 2)
+    assert by_samples(6, 12, 1)
+    assert by_samples(6, 12, 2)
