@@ -47,7 +47,7 @@ def segmentation_metrics(
     truth: npt.NDArray[Any],
     spacing: Sequence[float],
     classes: Sequence[int],
-    tolerance_mm: float = 1.0,
+    tolerance_mm: float | Mapping[int, float] = 1.0,
 ) -> dict[int, SegmentationMetrics]:
     """Dice, NSD and HD95 of each class.
 
@@ -56,25 +56,31 @@ def segmentation_metrics(
         truth: label map of the same shape.
         spacing: voxel size in mm, one number per axis.
         classes: label values to score, without the background.
-        tolerance_mm: deviation of the surface that counts as right (NSD).
+        tolerance_mm: deviation of the surface that counts as right (NSD), or that of each class.
 
     Raises:
-        ValueError: shapes or spacing disagree, or a spacing or class is not positive.
+        ValueError: shapes or spacing disagree, a spacing or class is not positive, or a class has
+            no tolerance.
     """
     if prediction.shape != truth.shape or len(spacing) != truth.ndim or truth.ndim not in (2, 3):
         raise ValueError(
             f"prediction {prediction.shape}, truth {truth.shape} and spacing of {len(spacing)} "
             "numbers must describe one 2D or 3D grid"
         )
-    if min(spacing) <= 0 or tolerance_mm < 0 or any(c <= 0 for c in classes):
+    if isinstance(tolerance_mm, Mapping):
+        if set(classes) - set(tolerance_mm):
+            raise ValueError(f"classes {sorted(set(classes) - set(tolerance_mm))} lack a tolerance")
+        limits = {int(c): float(tolerance_mm[c]) for c in classes}
+    else:
+        limits = {int(c): float(tolerance_mm) for c in classes}
+    if min(spacing) <= 0 or min(limits.values(), default=0) < 0 or any(c <= 0 for c in classes):
         raise ValueError("spacing and classes must be positive and the tolerance not negative")
     step = tuple(float(s) for s in spacing)
     diagonal = float(np.linalg.norm(np.multiply(truth.shape, step)))
-    box = _bounding_box((prediction > 0) | (truth > 0))
-    prediction, truth = prediction[box], truth[box]
+    boxes = _boxes(prediction, truth, classes)
     return {
-        int(c): _class_metrics(prediction == c, truth == c, step, tolerance_mm, diagonal)
-        for c in classes
+        c: _class_metrics(prediction[box] == c, truth[box] == c, step, limits[c], diagonal)
+        for c, box in boxes.items()
     }
 
 
@@ -104,14 +110,13 @@ def _class_metrics(
     tolerance_mm: float,
     diagonal: float,
 ) -> SegmentationMetrics:
-    found, present = int(prediction.sum()), int(truth.sum())
+    found, present = int(np.count_nonzero(prediction)), int(np.count_nonzero(truth))
     if not found and not present:
         return SegmentationMetrics(float("nan"), float("nan"), float("nan"), "both")
     if not found or not present:
         return SegmentationMetrics(0.0, 0.0, diagonal, "truth" if found else "prediction")
-    dice = 2.0 * int((prediction & truth).sum()) / (found + present)
-    box = _bounding_box(prediction | truth)
-    nsd, hd95 = _surface_metrics(prediction[box], truth[box], spacing, tolerance_mm)
+    dice = 2.0 * int(np.count_nonzero(prediction & truth)) / (found + present)
+    nsd, hd95 = _surface_metrics(prediction, truth, spacing, tolerance_mm)
     return SegmentationMetrics(dice, nsd, hd95)
 
 
@@ -121,15 +126,14 @@ def _surface_metrics(
     spacing: tuple[float, ...],
     tolerance_mm: float,
 ) -> tuple[float, float]:
-    from scipy.spatial import cKDTree
-
-    points_a, area_a = surface(prediction, spacing)
-    points_b, area_b = surface(truth, spacing)
-    # unbalanced trees build several times faster on the lattice of surface points
-    tree_a = cKDTree(points_a, balanced_tree=False, compact_nodes=False)
-    tree_b = cKDTree(points_b, balanced_tree=False, compact_nodes=False)
-    a_to_b = tree_b.query(points_a)[0]
-    b_to_a = tree_a.query(points_b)[0]
+    areas, bits = _areas(spacing)
+    codes = [_codes(mask, bits) for mask in (prediction, truth)]
+    edges = [_is_edge(code, bits) for code in codes]
+    index_a, index_b = (np.nonzero(edge) for edge in edges)
+    points_a, points_b = (_centres(index, spacing) for index in (index_a, index_b))
+    area_a, area_b = areas[codes[0][index_a]], areas[codes[1][index_b]]
+    a_to_b = _distances(points_a, points_b, edges[1][index_a])
+    b_to_a = _distances(points_b, points_a, edges[0][index_b])
     # a surface exactly at the tolerance is within it, whatever the rounding of the square root
     limit = tolerance_mm * (1 + 1e-9)
     within = area_a[a_to_b <= limit].sum() + area_b[b_to_a <= limit].sum()
@@ -144,15 +148,47 @@ def surface(
     """Surface elements of a mask: centres (n, dims) in mm from the first voxel, areas (n,) in mm²
     (lengths in mm in 2D)."""
     areas, bits = _areas(spacing)
-    padded = np.pad(mask, 1).astype(np.uint8)
+    code = _codes(mask, bits)
+    index = np.nonzero(_is_edge(code, bits))
+    return _centres(index, spacing), areas[code[index]]
+
+
+def _codes(mask: npt.NDArray[np.bool_], bits: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Which neighbours of every corner of every voxel are inside; one longer than the mask."""
+    padded = np.pad(mask, 1).view(np.uint8)
     code = np.zeros([n - 1 for n in padded.shape], np.uint8)
     for offset in np.ndindex(*bits.shape):
         window = tuple(slice(o, o + n) for o, n in zip(offset, code.shape, strict=True))
         code += padded[window] * bits[offset]
-    index = np.nonzero((code != 0) & (code != bits.sum(dtype=np.int64)))
+    return code
+
+
+def _is_edge(code: npt.NDArray[np.uint8], bits: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    edge: npt.NDArray[np.bool_] = (code != 0) & (code != bits.sum(dtype=np.int64))
+    return edge
+
+
+def _centres(
+    index: tuple[npt.NDArray[np.int64], ...], spacing: tuple[float, ...]
+) -> npt.NDArray[np.float64]:
     # element i lies between voxels i-1 and i of the unpadded mask
-    centres = (np.stack(index, axis=1) - 0.5) * np.asarray(spacing)
-    return centres, areas[code[index]]
+    centres: npt.NDArray[np.float64] = (np.stack(index, axis=1) - 0.5) * np.asarray(spacing)
+    return centres
+
+
+def _distances(
+    points: npt.NDArray[np.float64],
+    others: npt.NDArray[np.float64],
+    shared: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.float64]:
+    """From every point to the nearest of the others; 0 where it is `shared`, one of them."""
+    from scipy.spatial import cKDTree
+
+    # unbalanced trees build several times faster on the lattice of surface points
+    tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
+    distances = np.zeros(len(points))
+    distances[~shared] = tree.query(points[~shared])[0]
+    return distances
 
 
 @lru_cache(maxsize=64)
@@ -173,11 +209,25 @@ def _weighted_percentile(
     return float(distances[order][min(int(np.searchsorted(covered, share)), len(order) - 1)])
 
 
-def _bounding_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Slices of the smallest box holding all of a mask (an empty box for an empty mask)."""
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(a for a in range(mask.ndim) if a != axis)
-        where = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0))
-    return tuple(box)
+def _boxes(
+    prediction: npt.NDArray[Any], truth: npt.NDArray[Any], classes: Sequence[int]
+) -> dict[int, tuple[slice, ...]]:
+    """Slices of the smallest box that holds a class in both maps (empty where neither has it)."""
+    from scipy.ndimage import find_objects
+
+    nothing = (slice(0, 0),) * truth.ndim
+    if not len(classes):
+        return {}
+    found = [
+        find_objects(labels.astype(np.uint8) if labels.dtype == bool else labels, max(classes))
+        for labels in (prediction, truth)
+    ]
+    boxes = {}
+    for c in map(int, classes):
+        both = [box for box in (objects[c - 1] for objects in found) if box is not None]
+        joined = (
+            slice(min(s.start for s in axis), max(s.stop for s in axis))
+            for axis in zip(*both, strict=True)
+        )
+        boxes[c] = tuple(joined) or nothing
+    return boxes

@@ -26,7 +26,10 @@ def validate_segmentation(
     tolerance_mm: float,
 ) -> pd.DataFrame:
     """One row per volume and class that it was annotated for: volume_id, subject_id, label, dice,
-    nsd, hd95_mm. Of other classes nothing is known there."""
+    nsd, hd95_mm, empty. Of other classes nothing is known there.
+
+    ``empty`` names the map without that class (see :mod:`medssl.evaluate.segmentation`).
+    """
     device = next(model.parameters()).device
     rows = []
     for volume_id in volume_ids:
@@ -47,18 +50,24 @@ def validate_segmentation(
                     "subject_id": volume.subject_id,
                     "label": store.info.label_names[value],
                     **measured.as_dict(),
+                    "empty": measured.empty,
                 }
             )
     return pd.DataFrame(rows)
 
 
 def summarise_segmentation(table: pd.DataFrame, prefix: str) -> dict[str, float]:
-    """Mean of each metric over all classes, and per class, over subjects."""
+    """Mean of each metric over all classes, and per class, over subjects.
+
+    ``missed`` counts the structures that are in the truth and were not found at all, in which the
+    mean HD95 has the diagonal of the image.
+    """
     if table.empty:
         return {}
     by_subject = table.groupby(["label", "subject_id"])[list(METRICS)].mean()
     per_label = by_subject.groupby("label").mean()
     result = {f"{prefix}_{name}": float(per_label[name].mean()) for name in METRICS}
+    result[f"{prefix}_missed"] = float((table["empty"] == "prediction").sum())
     for label, row in per_label.iterrows():
         result |= {f"{prefix}_{name}_{_word(label)}": float(row[name]) for name in METRICS}
     return result

@@ -130,19 +130,74 @@ def test_distance_of_boxes_matches_simpleitk_hausdorff():
     assert found.hd95_mm == pytest.approx(oracle.GetHausdorffDistance(), rel=1e-6)
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.6, 1.7, 3.0)])
-def test_nsd_matches_monai_on_subvoxel_surfaces(spacing):
+def monai_one_hot(labels, classes):
     torch = pytest.importorskip("torch")
-    from monai.metrics import compute_surface_dice
+    return torch.stack([torch.from_numpy(labels == c).float() for c in range(classes + 1)])[None]
 
-    prediction, truth = blob((9, 8, 7), 3), blob((9, 8, 7), 4)
-    one_hot = [
-        torch.stack([torch.from_numpy(m == c).float() for c in (0, 1, 2)])[None]
-        for m in (prediction, truth)
-    ]
-    oracle = compute_surface_dice(*one_hot, [1.2, 1.2], spacing=spacing, use_subvoxels=True)
-    found = segmentation_metrics(prediction, truth, spacing, (1, 2), tolerance_mm=1.2)
-    assert [found[1].nsd, found[2].nsd] == pytest.approx(oracle[0].tolist(), abs=1e-5)
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.6, 1.7, 3.0)])
+def test_all_metrics_match_monai(spacing, seed):
+    """Dice and NSD are MONAI's own; HD95 is the percentile, weighted by area, of the distances of
+    MONAI's surface elements (its own HD95 counts voxels on the surface instead)."""
+    from monai.metrics import compute_dice, compute_surface_dice
+    from monai.metrics.utils import get_edge_surface_distance
+
+    shape = np.random.default_rng(seed).integers(6, 14, 3)
+    prediction, truth = blob(shape, seed), blob(shape, seed + 10)
+    hot = [monai_one_hot(m, 2) for m in (prediction, truth)]
+    tolerance = {1: 1.2, 2: 0.7}
+    found = segmentation_metrics(prediction, truth, spacing, (1, 2), tolerance)
+    dice = compute_dice(*hot, include_background=False)[0].tolist()
+    nsd = compute_surface_dice(*hot, [1.2, 0.7], spacing=spacing, use_subvoxels=True)[0].tolist()
+    for c in (1, 2):
+        edges, distances, areas = get_edge_surface_distance(
+            hot[0][0, c], hot[1][0, c], spacing=spacing, use_subvoxels=True, symmetric=True
+        )
+        worst = []
+        for edge, distance, area in zip(edges, distances, areas, strict=True):
+            order = distance.argsort()
+            covered = area[edge.bool()][order].double().cumsum(0)
+            worst.append(float(distance[order][int((covered < 0.95 * covered[-1]).sum())]))
+        assert found[c].dice == pytest.approx(dice[c - 1], abs=1e-6)
+        assert found[c].nsd == pytest.approx(nsd[c - 1], abs=1e-6)
+        assert found[c].hd95_mm == pytest.approx(max(worst), rel=1e-6)
+
+
+def test_what_monai_says_of_empty_maps():
+    from monai.metrics import compute_dice, compute_surface_dice
+
+    full, none = box((6, 6, 6), (1, 1, 1), (3, 3, 3)), np.zeros((6, 6, 6), np.uint8)
+    for prediction, truth in ((full, none), (none, full), (none, none)):
+        hot = [monai_one_hot(m, 1) for m in (prediction, truth)]
+        found = segmentation_metrics(prediction, truth, (1, 1, 1), (1,))[1]
+        nsd = compute_surface_dice(*hot, [1.0], use_subvoxels=True)
+        assert found.nsd == pytest.approx(float(nsd), nan_ok=True)
+        if truth.any():  # MONAI's Dice of a class that is not there is nan, or 1, by option
+            assert found.dice == float(compute_dice(*hot, include_background=False))
+
+
+def test_every_class_may_have_its_own_tolerance():
+    truth = box((16, 16, 16), (4, 4, 4), (6, 6, 6)) + box((16, 16, 16), (12, 4, 4), (3, 6, 6), 2)
+    shifted = np.roll(truth, 1, axis=1)
+    together = segmentation_metrics(shifted, truth, (1, 1, 1), (1, 2), {1: 0.5, 2: 1.0})
+    assert together[2].nsd == 1.0
+    assert together[1].nsd < 1.0
+    alone = segmentation_metrics(shifted, truth, (1, 1, 1), (1,), 0.5)
+    assert together[1] == alone[1]
+    with pytest.raises(ValueError, match=r"\[2\] lack"):
+        segmentation_metrics(shifted, truth, (1, 1, 1), (1, 2), {1: 0.5})
+
+
+def test_other_labels_and_unsorted_classes_change_nothing():
+    prediction, truth = blob((9, 8, 7), 0), blob((9, 8, 7), 5)
+    expected = segmentation_metrics(prediction, truth, (1, 2, 3), (1, 2))
+    wide = [m.astype(np.int32) * 300 + 7 * (m == 0) for m in (prediction, truth)]
+    found = segmentation_metrics(*wide, (1, 2, 3), (600, 300))
+    assert {c // 300: v for c, v in found.items()} == expected
+    alone = segmentation_metrics(prediction == 2, truth == 2, (1, 2, 3), (1,))
+    assert alone[1] == expected[2]
+    assert segmentation_metrics(prediction, truth, (1, 2, 3), ()) == {}
 
 
 def test_empty_maps_are_scored_as_documented():
