@@ -101,7 +101,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="How often each is timed.")] = 7,
     threads: Annotated[int, typer.Option(help="Of PyTorch.")] = 2,
 ) -> None:
-    """Print two tables: milliseconds, best of all rounds; ratios, median of the rounds."""
+    """Print two tables, of each one's best round: milliseconds, and ratios."""
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
     z1 = torch.randn(samples, dimensions, generator=generator)

@@ -229,7 +229,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="How often each is timed.")] = 5,
     threads: Annotated[int, typer.Option(help="Of PyTorch.")] = 2,
 ) -> None:
-    """Print ms a step, the best of all rounds, and how often as fast medssl is, their median."""
+    """Print ms a step, in each one's best round, and how often as fast medssl is."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     sizes = Sizes(side, batch, 768, 12, 12, 512, 384, 4, 512)

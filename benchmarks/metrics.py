@@ -91,7 +91,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="How often the large pair is timed.")] = 3,
     threads: Annotated[int, typer.Option(help="Of PyTorch, for MONAI; medssl uses one.")] = 1,
 ) -> None:
-    """Print the table: ms best of all rounds, ratios the median of the rounds."""
+    """Print the table, of each one's best round: ms, how often as long MONAI takes, agreement."""
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")  # MONAI, of empty maps and its own changes
     print("| pair | medssl, ms | MONAI, voxels | MONAI, areas | Dice | NSD | HD95, mm |")

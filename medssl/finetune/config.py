@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from medssl.bundle import Bundle, EncoderSpec, InputContract
 from medssl.errors import MedsslError
@@ -62,7 +63,34 @@ class FinetuneConfig(LoopConfig):
     validate_every: int = Field(0, ge=0)
     validation_volumes: int = Field(8, ge=1)
     report: tuple[Literal["validation", "test"], ...] = ("validation", "test")
-    nsd_tolerance_mm: float = Field(1.0, gt=0)
+    nsd_tolerance_mm: float | dict[str, float] = Field(
+        1.0, description="how far a surface may be off in NSD: for all labels, or by label name"
+    )
+
+    @field_validator("nsd_tolerance_mm")
+    @classmethod
+    def _above_zero(cls, given: float | dict[str, float]) -> float | dict[str, float]:
+        if min(given.values(), default=0) <= 0 if isinstance(given, dict) else given <= 0:
+            raise ValueError("a tolerance must be above 0")
+        return given
+
+    def tolerances(self, label_names: Mapping[int, str]) -> dict[int, float]:
+        """The tolerance of NSD of every label, in mm.
+
+        Raises:
+            MedsslError: CONFIG_INVALID, where it is given by name and the names are not the labels.
+        """
+        given = self.nsd_tolerance_mm
+        if not isinstance(given, dict):
+            return dict.fromkeys(label_names, given)
+        if set(given) != set(label_names.values()):
+            raise MedsslError(
+                "CONFIG_INVALID",
+                f"The store has the labels {sorted(label_names.values())}, not {sorted(given)}",
+                where="nsd_tolerance_mm",
+                fix="Give one number for all, or one for each of them.",
+            )
+        return {value: given[name] for value, name in label_names.items()}
 
 
 Kind = Literal["segmentation", "classification"]

@@ -161,6 +161,7 @@ def _problem(
     split: Mapping[str, str] | None,
 ) -> _Problem:
     if kind == "segmentation":
+        config.tolerances(store.info.label_names)  # a wrong name shows before the training
         ids = segmentation_volumes(store)
         annotated, names = annotated_values(store, ids), store.info.label_names
         volumes = labelled_volumes(store, ids, labels, config, split)
@@ -238,8 +239,9 @@ def _measure(
     prefix: str,
 ) -> tuple[dict[str, float], pd.DataFrame]:
     if problem.kind == "segmentation":
+        tolerances = config.tolerances(problem.label_names)
         table = validate_segmentation(
-            model, store, volume_ids, contract, problem.annotated, config.nsd_tolerance_mm
+            model, store, volume_ids, contract, problem.annotated, tolerances
         )
         return summarise_segmentation(table, prefix), table
     table, metrics = validate_classification(model, store, volume_ids, contract, problem.targets)

@@ -23,7 +23,7 @@ def validate_segmentation(
     volume_ids: Sequence[str],
     contract: InputContract,
     annotated: Mapping[str, frozenset[int]],
-    tolerance_mm: float,
+    tolerance_mm: float | Mapping[int, float],
 ) -> pd.DataFrame:
     """One row per volume and class that it was annotated for: volume_id, subject_id, label, dice,
     nsd, hd95_mm, empty. Of other classes nothing is known there.
