@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 
 def take_turns(
-    rows: Mapping[str, Callable[[], object]], rounds: int, warm: int = 1
+    rows: Mapping[str, Callable[[], object]], rounds: int, warm: int = 1, limit: float = 60.0
 ) -> dict[str, list[float]]:
     """Seconds of every round by name; each round runs every row once, in turn.
 
@@ -18,9 +18,13 @@ def take_turns(
         rows: what to time.
         rounds: that count.
         warm: rounds before them that do not.
+        limit: seconds after which no further round begins, one being there.
     """
+    begun = time.perf_counter()
     seconds: dict[str, list[float]] = {name: [] for name in rows}
     for number in range(warm + rounds):
+        if number > warm and time.perf_counter() - begun > limit:
+            break
         for name, run in rows.items():
             started = time.perf_counter()
             run()
