@@ -250,7 +250,7 @@ def main(
     except ImportError:
         print("MONAI, or einops: not installed\n")
     seconds = take_turns(rows, rounds)
-    print("| | ms | medssl is faster, times |\n| --- | --- | --- |")
+    print("| | ms | times medssl's |\n| --- | --- | --- |")
     for name, times in seconds.items():
         print(f"| {name} | {1000 * min(times):.0f} | {ratio(seconds, name, 'medssl'):.2f} |")
     peak = 2 * 2048**3 / min(seconds["one product of 2048 x 2048"])
