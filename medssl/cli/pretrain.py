@@ -27,20 +27,25 @@ def pretrain(
 
     The bundle lands in OUT/bundle, reconstructions or views in OUT/previews, metrics in MLflow
     (MLFLOW_TRACKING_URI, else mlflow.db beside OUT). Subjects of the validation and test splits
-    are held out.
+    are held out. A run that SIGTERM, SIGUSR1 or Ctrl-C stops ends with exit code 7.
 
     \b
     Example:
       medssl pretrain STORE runs/mae --method mae steps=2000 batch_size=4
       medssl pretrain STORE runs/mae --resume --method mae steps=2000 batch_size=4
+      torchrun --nproc-per-node 4 --no-python medssl pretrain STORE runs/big batch_size=64
+      medssl pretrain STORE runs/long --method mae schedule=wsd steps=2000
+      medssl pretrain STORE runs/long --resume --method mae schedule=wsd steps=+1000
     """
     from medssl.cli.common import preset, show
     from medssl.config import load
+    from medssl.training.folder import more_steps
     from medssl.training.pretrain import PretrainConfig
     from medssl.training.pretrain import pretrain as run
 
     values = {"method": method} if method else {}
-    settings = load(PretrainConfig, preset(config), overrides or [], values)
+    changes = more_steps(out, overrides or []) if resume else overrides or []
+    settings = load(PretrainConfig, preset(config), changes, values)
     result = run(store, out, settings, resume=resume)
     show(
         "pretrained",

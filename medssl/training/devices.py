@@ -5,7 +5,10 @@ One process, several that it starts itself (``devices=4``), or those that torchr
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
+import warnings
 from typing import Any
 
 import torch
@@ -101,6 +104,8 @@ def open_fabric(config: LoopConfig) -> Any:
         strategy=_strategy(config, device, devices * nodes),
         plugins=[_environment()],
     )
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     fabric.launch()
     return fabric
 
@@ -146,7 +151,11 @@ def _strategy(config: LoopConfig, device: str, world: int) -> Any:
     if world == 1 and config.strategy == "auto":
         return "auto"
     # Buffers need no broadcast: batch norm and the losses gather over all processes.
-    return DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+    known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    # Convolutions give channels-last gradients; copying those costs less than plain convolutions.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
+    return DDPStrategy(gradient_as_bucket_view=True, **{name: False})
 
 
 def _environment() -> Any:

@@ -69,6 +69,7 @@ class Engine:
         self._stack.__exit__(*error)
         if error[0] is None and world()[1] > 1:
             # What follows is computed by each process alone.
+            self._fabric.barrier()
             dist.destroy_process_group()
 
     def restore(self) -> None:
@@ -187,7 +188,7 @@ class Engine:
         """
         config, alone = self._config, self._fabric.world_size == 1
         row: dict[str, float] = {}
-        stop = alone and bool(self._stop.asked)
+        stop = False
         if done % config.log_every == 0 or done in (1, config.steps):
             numbers, stop = self._numbers()
             row = {"step": done, "lr": self._lr, **numbers}
@@ -203,7 +204,7 @@ class Engine:
             self.history.rows.append(row)
             if self._leads:
                 self._reporter.add(row)
-        return stop
+        return bool(self._stop.asked) if alone else stop
 
     def _numbers(self) -> tuple[dict[str, float], bool]:
         """The logged scalars, means over micro-steps and processes, in one transfer; and stop."""

@@ -34,7 +34,7 @@ from medssl.training.crop_config import CropConfig, crop_source, in_planes, reso
 from medssl.training.data import Batch, loader, normalised
 from medssl.training.devices import is_leader, leave_to_leader
 from medssl.training.figures import curve_figure, preview_figure
-from medssl.training.folder import open_folder, remember_run
+from medssl.training.folder import as_before, earlier_subjects, open_folder, remember_run
 from medssl.training.loop import History, LoopConfig, Task, fit
 from medssl.views import Draw
 
@@ -123,6 +123,8 @@ def pretrain(
             and what the loop raises.
     """
     store = Store.open(store_path)
+    if resume:
+        config = as_before(out, config, ("dims", "patch_size", "intensity"))
     config, volume_ids = resolve(store, config, subjects)
     seen = sorted({store[v].subject_id for v in volume_ids})
     method, encoder = _method(store, config, volume_ids)
@@ -130,20 +132,17 @@ def pretrain(
     started = ""
     if is_leader():
         started = open_folder(out, record, store.fingerprint(), seen, resume)
+        seen = sorted({*seen, *earlier_subjects(out)})
     task = PretrainTask(method)
     source = crop_source(store, volume_ids, config, config.seed, out)
     previews: list[Path] = []
     name = f"{config.method}-{config.encoder}-{config.dims}d"
-    with tracking.run(
-        "medssl-pretrain",
-        name,
-        tracking_folder or out.parent,
-        resume_run=started,
-        silent=not is_leader(),
-    ) as run:
+    folder, silent = tracking_folder or out.parent, not is_leader()
+    with tracking.run("medssl-pretrain", name, folder, resume_run=started, silent=silent) as run:
         if run.run_id:
             remember_run(out, run.run_id)
-        run.log_config(record)
+        if run.run_id != started:
+            run.log_config(record)
         run.set_tags({"data_fingerprint": store.fingerprint(), "subjects": str(len(seen))})
         sample = next(iter(loader(source, min(4, config.batch_size), 0, 1, 0)))
 

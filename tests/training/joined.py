@@ -1,0 +1,79 @@
+"""Train a method for some steps on samples held in memory, in one process or started in several.
+
+    python joined.py OUT METHOD '{"steps": 3, ...}'
+
+writes OUT/METHOD-RANK.safetensors. Every process makes all samples and takes its share.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from medssl import tracking
+from medssl.methods import METHODS
+from medssl.networks import Teacher, build_encoder, cosine_between
+from medssl.training.loop import LoopConfig, fit
+from medssl.training.pretrain import PretrainTask
+from medssl.views.draw import sample_key
+
+SIZE = (16, 16)
+
+
+def sample(number):
+    generator = torch.Generator().manual_seed(number)
+    return {
+        "image": torch.rand(1, *SIZE, generator=generator) * 4 - 2,
+        "label": torch.zeros(1, *SIZE, dtype=torch.int64),
+        "target": torch.tensor(number % 2),
+        "normalisation": torch.tensor([-9.0, 9.0, 0.0, 1.0]),
+        "spacing": torch.ones(2),
+        "key": torch.tensor(sample_key(0, 0, number)),
+    }
+
+
+def batches(source, batch_size, first_step, steps, workers, *, rank=0, world=1, accumulate=1):
+    share = batch_size // (world * accumulate)
+    for step in range(first_step, steps):
+        for micro in range(accumulate):
+            start = step * batch_size + (micro * world + rank) * share
+            rows = [sample(number) for number in range(start, start + share)]
+            yield {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+class WithTeacher(PretrainTask):
+    """A method with a teacher that follows its encoder."""
+
+    def __init__(self, method):
+        super().__init__(method)
+        self.teacher = Teacher(method.encoder)
+
+    def after_update(self, progress):
+        self.teacher.update(cosine_between(0.5, 1.0, progress))
+
+
+def task_of(name, options=None):
+    torch.manual_seed(0)
+    kind = METHODS[name]
+    encoder = build_encoder("unet", 2, 1, widths=(8, 16))
+    return WithTeacher(kind(kind.Config(**(options or {})), encoder, SIZE))
+
+
+def train(out, name, values, run, **more):
+    task = task_of(name)
+    out.mkdir(parents=True, exist_ok=True)
+    history = fit(task, None, LoopConfig(**values), out, run, batches=batches, **more)
+    return task, history
+
+
+if __name__ == "__main__":
+    out, values = Path(sys.argv[1]), json.loads(sys.argv[3])
+    rank = os.environ.get("RANK", "0")
+    name = sys.argv[2]
+    with tracking.run("test", "test", out, silent=True) as run:
+        task, history = train(out / name, name, values, run)
+    save_file(task.state_dict(), out / f"{name}-{rank}.safetensors")
+    (out / f"{name}-{rank}.json").write_text(json.dumps(history.rows))

@@ -1,0 +1,198 @@
+import json
+import os
+import random
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medssl import tracking
+from medssl.errors import MedsslError
+from medssl.training.loop import LoopConfig, Task, fit
+
+SCRIPT = Path(__file__).parent / "joined.py"
+JOINED = runpy.run_path(str(SCRIPT))
+BASE = {
+    "steps": 3, "batch_size": 8, "optimiser": "sgd", "lr": 0.1, "device": "cpu", "log_every": 1,
+}  # fmt: skip
+
+
+def train(out, name="mae", resume=False, after_step=None, watchers=(), **values):
+    with tracking.run("test", "test", out, silent=True) as run:
+        return JOINED["train"](
+            out, name, BASE | values, run, resume=resume, after_step=after_step, watchers=watchers
+        )
+
+
+def difference(a, b):
+    assert set(a) == set(b)
+    return max(float((a[name].double() - b[name].double()).abs().max()) for name in a)
+
+
+@pytest.mark.parametrize("name", ["simclr", pytest.param("mae", marks=pytest.mark.slow)])
+def test_two_processes_learn_what_one_does(tmp_path, name):
+    """The loss of SimCLR compares all samples, its projector's batch norm sees all of them."""
+    two = tmp_path / "two"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        str(SCRIPT), str(two), name, json.dumps(BASE),
+    ]  # fmt: skip
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    task, history = train(tmp_path / "one", name)
+    first, second = (load_file(two / f"{name}-{rank}.safetensors") for rank in (0, 1))
+    assert difference(first, second) == 0.0, "the teacher and batch norm are the same too"
+    assert difference(task.state_dict(), first) < 1e-6
+    rows = json.loads((two / f"{name}-1.json").read_text())
+    for key in ("loss", "gradient_norm"):
+        assert [r[key] for r in rows] == pytest.approx([r[key] for r in history.rows], rel=1e-5)
+    assert len(list(two.rglob("history.csv"))) == 1
+
+
+def test_micro_steps_add_up_to_the_joined_batch(tmp_path):
+    whole, rows = train(tmp_path / "whole")
+    parts, part_rows = train(tmp_path / "parts", accumulate=4)
+    assert difference(whole.state_dict(), parts.state_dict()) < 1e-6
+    losses = [row["loss"] for row in rows.rows]
+    assert [row["loss"] for row in part_rows.rows] == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"accumulate": 3}, "batch_size"),
+        ({"nodes": 2}, "nodes"),
+        ({"precision": "fp16"}, "precision"),
+        ({"strategy": "fsdp"}, "strategy"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, values, where):
+    with pytest.raises(MedsslError, match="CONFIG_INVALID") as caught:
+        train(tmp_path, **values)
+    assert caught.value.where == where
+
+
+class Follower:
+    def __init__(self):
+        self.seen, self.rows = [], []
+
+    def before_step(self, step, batch):
+        self.seen.append((step, len(batch["key"])))
+
+    def on_row(self, step, row):
+        self.rows.append((step, row["loss"]))
+        row["loss"] = 0.0
+
+
+def test_watchers_follow_every_micro_step_and_every_row(tmp_path):
+    follower = Follower()
+    _, history = train(tmp_path, accumulate=2, log_every=2, watchers=[follower])
+    assert follower.seen == [(1, 4), (1, 4), (2, 4), (2, 4), (3, 4), (3, 4)]
+    assert follower.rows == [(row["step"], row["loss"]) for row in history.rows]
+    assert [row["step"] for row in history.rows] == [1, 2, 3]
+    assert all(row["loss"] > 0 for row in history.rows), "a watcher changes no row"
+
+
+def test_a_watcher_sees_what_diverged_before_the_run_ends(tmp_path):
+    follower = Follower()
+    with pytest.raises(MedsslError, match="TRAINING_DIVERGED"):
+        train(tmp_path, watchers=[follower], lr=1e30, clip=1e30, steps=9, warmup=0.0)
+    assert not abs(follower.rows[-1][1]) < float("inf")
+
+
+class Noisy(Task):
+    """Uses torch's own generator, as dropout does."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(4, 4))
+
+    def forward(self, batch):
+        noise = torch.rand(4, 4) * torch.randn(())
+        return (self.weight * noise).square().mean() + self.weight.mean(), {}
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_ends_the_step_and_leaves_a_checkpoint(tmp_path, name):
+    config = LoopConfig(**BASE | {"steps": 5})
+
+    def run(task, folder, **more):
+        folder.mkdir(exist_ok=True)
+        with tracking.run("test", "test", folder, silent=True) as silent:
+            fit(task, None, config, folder, silent, batches=JOINED["batches"], **more)
+        return (folder / "history.csv").read_text()
+
+    whole = Noisy()
+    expected = run(whole, tmp_path / "whole")
+
+    def stop(step, _):
+        if step == 2:
+            os.kill(os.getpid(), getattr(signal, name))
+
+    before = signal.getsignal(getattr(signal, name))
+    with pytest.raises(MedsslError, match="RUN_STOPPED.*step 2.*--resume") as caught:
+        run(Noisy(), tmp_path / "run", after_step=stop)
+    assert caught.value.exit_code == 7
+    assert signal.getsignal(getattr(signal, name)) is before
+    resumed = Noisy()
+    assert run(resumed, tmp_path / "run", resume=True) == expected
+    assert torch.equal(whole.weight, resumed.weight)
+
+
+def killed_somewhere(out, rng, values, resume):
+    """Train in a process that is killed, without warning, at some moment; whether it was."""
+    process = os.fork()
+    if process == 0:
+        moment, slow = rng.randrange(1, values["steps"]), rng.random() < 0.5
+
+        def kill(step, _):
+            if step == moment:
+                if slow:  # somewhere in what follows, while a checkpoint is written perhaps
+                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0001, 0.02))
+                else:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        try:
+            train(out, "simclr", resume=resume, after_step=kill, **values)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+
+
+def killed_equals_whole(tmp_path, kills, seed):
+    values = {"steps": 14, "checkpoint_every": 2, "optimiser": "adamw", "lr": 0.01}
+    values |= {"weight_decay_end": 0.2}
+    whole, _ = train(tmp_path / "whole", "simclr", **values)
+    rng, counted = random.Random(seed), 0
+    folder = tmp_path / "run"
+    for _ in range(kills):
+        counted += killed_somewhere(folder, rng, values, any(folder.glob("checkpoints/step-*")))
+        rng.random()
+    assert counted
+    resumed, _ = train(folder, "simclr", any(folder.glob("checkpoints/step-*")), **values)
+    assert difference(whole.state_dict(), resumed.state_dict()) == 0.0
+    first, second = ((tmp_path / n / "history.csv").read_bytes() for n in ("whole", "run"))
+    assert first == second
+
+
+def test_a_run_killed_anywhere_equals_the_whole_one(tmp_path):
+    killed_equals_whole(tmp_path, kills=3, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_runs_killed_many_times_equal_the_whole_one(tmp_path, seed):
+    killed_equals_whole(tmp_path, kills=15, seed=seed)
+
+
+@pytest.mark.slow
+def test_compiling_changes_no_names_and_little_else(tmp_path):
+    plain, _ = train(tmp_path / "plain")
+    compiled, _ = train(tmp_path / "compiled", compile=True)
+    assert difference(plain.state_dict(), compiled.state_dict()) < 1e-4
