@@ -36,7 +36,7 @@ from medssl.finetune.validate import (
 from medssl.methods import check_views
 from medssl.store import Store
 from medssl.training.data import CropSource
-from medssl.training.devices import is_leader, leave_to_leader
+from medssl.training.devices import check, is_leader, leave_to_leader
 from medssl.training.figures import curve_figure
 from medssl.training.loop import History, Task, fit
 
@@ -125,6 +125,7 @@ def finetune(
     torch.manual_seed(config.seed + _INITIAL_STREAM)
     model = build(built)
     report = _transfer(model, bundle, config)
+    check(config, model)
     if is_leader():
         out.mkdir(parents=True)
     name = f"{kind}-{'pretrained' if bundle else 'scratch'}-{len(problem.volumes.train_subjects)}"

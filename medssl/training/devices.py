@@ -72,18 +72,21 @@ def layout(config: LoopConfig) -> tuple[int, int]:
     return started
 
 
-def open_fabric(config: LoopConfig) -> Any:
-    """The Lightning Fabric of the run; where there are several processes, they have met.
+def check(config: LoopConfig, task: nn.Module) -> None:
+    """Refuse what this machine or a share of the batch cannot do, before anything is written.
 
     Raises:
         MedsslError: DEVICE_MISSING, CONFIG_INVALID.
     """
-    from lightning.fabric import Fabric
+    devices, nodes = layout(config)
+    _device(config, devices)
+    check_shares(config, task, devices * nodes)
 
+
+def _device(config: LoopConfig, devices: int) -> str:
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    devices, nodes = layout(config)
     there = torch.cuda.device_count() if device == "cuda" else devices
     if there < devices:
         raise MedsslError(
@@ -96,12 +99,25 @@ def open_fabric(config: LoopConfig) -> Any:
         raise MedsslError(
             "CONFIG_INVALID", "fp16 needs a GPU", where="precision", fix="Use bf16 or fp32."
         )
+    return device
+
+
+def open_fabric(config: LoopConfig) -> Any:
+    """The Lightning Fabric of the run; where there are several processes, they have met.
+
+    Raises:
+        MedsslError: DEVICE_MISSING, CONFIG_INVALID.
+    """
+    from lightning.fabric import Fabric
+
+    devices, nodes = layout(config)
+    device = _device(config, devices)
     fabric = Fabric(
         accelerator=device,
         devices=devices,
         num_nodes=nodes,
         precision=_PRECISIONS[config.precision],
-        strategy=_strategy(config, device, devices * nodes),
+        strategy=_strategy(config, devices * nodes),
         plugins=[_environment()],
     )
     for name in ("lightning.fabric", "lightning.pytorch"):
@@ -139,15 +155,9 @@ def check_shares(config: LoopConfig, task: nn.Module, world: int) -> None:
             )
 
 
-def _strategy(config: LoopConfig, device: str, world: int) -> Any:
-    from lightning.fabric.strategies import DDPStrategy, FSDPStrategy
+def _strategy(config: LoopConfig, world: int) -> Any:
+    from lightning.fabric.strategies import DDPStrategy
 
-    if config.strategy == "fsdp":
-        if device == "cpu":
-            raise MedsslError(
-                "CONFIG_INVALID", "fsdp needs GPUs", where="strategy", fix="Use strategy=ddp."
-            )
-        return FSDPStrategy(state_dict_type="full")
     if world == 1 and config.strategy == "auto":
         return "auto"
     # Buffers need no broadcast: batch norm and the losses gather over all processes.

@@ -32,7 +32,7 @@ from medssl.store.intensity import IntensityContract
 from medssl.store.named_splits import splits_of
 from medssl.training.crop_config import CropConfig, crop_source, in_planes, resolved_crops
 from medssl.training.data import Batch, loader, normalised
-from medssl.training.devices import is_leader, leave_to_leader
+from medssl.training.devices import check, is_leader, leave_to_leader
 from medssl.training.figures import curve_figure, preview_figure
 from medssl.training.folder import as_before, earlier_subjects, open_folder, remember_run
 from medssl.training.loop import History, LoopConfig, Task, fit
@@ -128,6 +128,7 @@ def pretrain(
     config, volume_ids = resolve(store, config, subjects)
     seen = sorted({store[v].subject_id for v in volume_ids})
     method, encoder = _method(store, config, volume_ids)
+    check(config, method)
     record = config.model_dump(mode="json")
     started = ""
     if is_leader():

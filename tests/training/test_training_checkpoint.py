@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from medssl.errors import MedsslError
-from medssl.training.checkpoint import load_newest, save
+from medssl.training.checkpoint import CheckpointWriter, drop_after, load_newest, save
 from medssl.training.optim import make_optimiser
 from medssl.training.settings import LoopConfig
 
@@ -50,3 +50,36 @@ def test_none_intact_is_an_error(tmp_path):
     (newest / "state.json").write_text("{")
     with pytest.raises(MedsslError, match="CHECKPOINT_CORRUPT"):
         load_newest(tmp_path, module, optimiser)
+
+
+def test_what_is_written_is_the_state_when_it_was_saved(tmp_path):
+    module, optimiser = trained()
+    expected = module.weight.detach().clone()
+    with CheckpointWriter(tmp_path) as writer:
+        writer.save(3, module, optimiser, {})
+        with torch.no_grad():
+            module.weight.zero_()
+    load_newest(tmp_path, module, optimiser)
+    assert torch.equal(module.weight, expected)
+
+
+def test_a_branch_is_kept_beside_and_may_be_where_one_goes_on(tmp_path):
+    module, optimiser = trained()
+    with CheckpointWriter(tmp_path) as writer:
+        writer.save(2, module, optimiser, {}, "hold")
+        for step in (3, 4, 5):
+            writer.save(step, module, optimiser, {})
+    assert load_newest(tmp_path, module)[0] == 5
+    assert load_newest(tmp_path, module, usable=lambda step, _: step < 3)[0] == 2
+    drop_after(tmp_path, 2)
+    assert load_newest(tmp_path, module)[0] == 2
+
+
+def test_a_write_that_failed_is_not_passed_over(tmp_path):
+    module, optimiser = trained()
+    (tmp_path / "checkpoints").write_text("in the way")
+    with (
+        pytest.raises(OSError, match="checkpoints"),
+        CheckpointWriter(tmp_path / "checkpoints") as w,
+    ):
+        w.save(1, module, optimiser, {})

@@ -68,7 +68,6 @@ def test_micro_steps_add_up_to_the_joined_batch(tmp_path):
         ({"accumulate": 3}, "batch_size"),
         ({"nodes": 2}, "nodes"),
         ({"precision": "fp16"}, "precision"),
-        ({"strategy": "fsdp"}, "strategy"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, values, where):

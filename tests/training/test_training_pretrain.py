@@ -109,6 +109,7 @@ def test_a_diverging_run_stops_with_a_message(blob_store, tmp_path):
         ({"options": {"mask_ration": 0.5}}, "CONFIG_UNKNOWN_KEY"),
         ({"options": {"mask_cell": 3}}, "CONFIG_INVALID"),
         ({"encoder_options": {"width": 3}}, "CONFIG_INVALID"),
+        ({"accumulate": 3}, "CONFIG_INVALID"),
     ],
 )
 def test_wrong_configurations_are_refused_before_anything_is_written(
