@@ -178,20 +178,22 @@ def worker(name: str) -> None:
 def main(
     rounds: Annotated[int, typer.Option(help="Runs of each model.")] = 3,
     both: Annotated[bool, typer.Option("--processes", help="One process against two.")] = False,
+    only: Annotated[str, typer.Option(help="Models whose name begins so.")] = "",
     of: Annotated[str, typer.Option("--worker", hidden=True)] = "",
 ) -> None:
     """Print the tables of docs/performance.md, section Engine."""
     torch.set_num_threads(1)
+    chosen = [case for case in CASES if case.name.startswith(only)]
     if of:
         worker(of)
     elif both:
         print("| model | 1 process, steps/s | 2 processes, steps/s | ratio |\n|---|---|---|---|")
-        for case in CASES:
+        for case in chosen:
             processes(case)
     else:
         print("| model | bare, ms | fit, ms | ratio of medians | ratio of sums |")
         print("|---|---|---|---|---|")
-        for case in CASES:
+        for case in chosen:
             compare(case, rounds)
 
 

@@ -31,6 +31,9 @@ def track(iterable: Iterable[T], description: str, total: float | None = None) -
     )
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from iterable
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -38,5 +41,5 @@ def track(iterable: Iterable[T], description: str, total: float | None = None) -
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console) as bar:
         yield from bar.track(iterable, total=total, description=description)
