@@ -163,7 +163,8 @@ def medssl(sizes: Sizes, image: Tensor, bf16: bool) -> Step:
         mask = torch.zeros(s.batch, s.cells, dtype=torch.bool)
         mask.scatter_(1, order[:, s.visible :], True)
         mask = mask.reshape(s.batch, 1, *(s.side // s.patch,) * 3)
-        return criterion.of_patches(*model.masked_patches(image, mask, s.visible))
+        predicted, target, _ = model.masked_patches(image, mask, s.visible)
+        return criterion.of_patches(predicted, target)
 
     return training(model, loss, bf16)
 

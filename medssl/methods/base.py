@@ -71,11 +71,24 @@ class MethodConfig(StrictModel):
 
 @dataclass
 class Step:
-    """What one step gives: the loss (scalar), scalars to log, and an embedding (B, D) to watch."""
+    """What one step gives: the loss to follow, and what a run is watched by.
+
+    Attributes:
+        loss: scalar.
+        logs: scalars to log, on the device.
+        embedding: (B, D), the features that the encoder gives these samples.
+        positives: two (B, D) that the loss wants alike, row by row, of distinct views.
+        teacher_probs: (B, K), what a teacher gives each sample over K prototypes; rows add up to 1.
+        trivial_loss: the loss of a network that gives every sample the same, where that is a number
+            known beforehand.
+    """
 
     loss: Tensor
     logs: dict[str, Tensor] = field(default_factory=dict)
     embedding: Tensor | None = None
+    positives: tuple[Tensor, Tensor] | None = None
+    teacher_probs: Tensor | None = None
+    trivial_loss: float | None = None
 
 
 class Method(nn.Module):
@@ -103,6 +116,10 @@ class Method(nn.Module):
 
     def after_update(self, progress: float) -> None:
         """Called after each optimiser step, for teachers; ``progress`` ends at 1."""
+
+    def views(self, crops: Tensor, draw: Draw, spacing: Tensor) -> list[Tensor]:
+        """The views that :meth:`step` makes of these crops, each (B, C, *patch)."""
+        raise TypeError(f"{type(self).__name__} defines no views")
 
     def preview(self, crops: Tensor, draw: Draw, spacing: Tensor) -> dict[str, Tensor]:
         """Named images (B, C, *patch) that show what the method sees and does."""

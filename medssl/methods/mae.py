@@ -68,9 +68,16 @@ class MAE(Method):
         """Mean squared error on the hidden cells of an augmented crop."""
         image, mask = self._masked(crops, draw, spacing)
         if isinstance(self.reconstructor, TokenReconstructor):
-            patches = self.reconstructor.masked_patches(image, mask, self._visible)
-            return Step(self._loss.of_patches(*patches))
-        return Step(self._loss(self.reconstructor(image, mask), image, mask))
+            predicted, target, embedding = self.reconstructor.masked_patches(
+                image, mask, self._visible
+            )
+            return Step(self._loss.of_patches(predicted, target), embedding=embedding)
+        reconstruction, embedding = self.reconstructor.with_embedding(image, mask)
+        return Step(self._loss(reconstruction, image, mask), embedding=embedding)
+
+    def views(self, crops: Tensor, draw: Draw, spacing: Tensor) -> list[Tensor]:
+        """One view of every crop, before masking."""
+        return [make_view(crops, draw, self._settings, self._size, spacing).image]
 
     def preview(self, crops: Tensor, draw: Draw, spacing: Tensor) -> dict[str, Tensor]:
         """The original, what is left of it, and the reconstruction of the hidden cells."""
@@ -91,5 +98,5 @@ class MAE(Method):
         return {k: v for k, v in state.items() if k.startswith(("encoder.", "decoder."))}
 
     def _masked(self, crops: Tensor, draw: Draw, spacing: Tensor) -> tuple[Tensor, Tensor]:
-        image = make_view(crops, draw, self._settings, self._size, spacing).image
+        (image,) = self.views(crops, draw, spacing)
         return image, random_mask(draw.fork(2), self._grid, self._ratio)

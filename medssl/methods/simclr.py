@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medssl.losses import NTXent
+from medssl.losses.gather import world
 from medssl.methods.base import Method, MethodConfig, Step, ViewConfig
 from medssl.networks import Encoder, Projector, pooled
 from medssl.views import Draw, ViewPlan, make_views
@@ -45,16 +47,22 @@ class SimCLR(Method):
 
     def step(self, crops: Tensor, draw: Draw, spacing: Tensor) -> Step:
         """NT-Xent of two views; both go through the encoder as one batch."""
-        first, second = self._views(crops, draw, spacing)
+        first, second = self.views(crops, draw, spacing)
         features = pooled(self.encoder(torch.cat((first, second))))
         z1, z2 = self.projector(features).chunk(2)
-        return Step(self._loss(z1, z2), embedding=features[: len(crops)])
+        candidates = 2 * len(crops) * world()[1] - 1
+        return Step(
+            self._loss(z1, z2),
+            embedding=features[: len(crops)],
+            positives=(z1, z2),
+            trivial_loss=math.log(candidates),
+        )
 
     def preview(self, crops: Tensor, draw: Draw, spacing: Tensor) -> dict[str, Tensor]:
         """The crop and its two views."""
-        first, second = self._views(crops, draw, spacing)
+        first, second = self.views(crops, draw, spacing)
         return {"crop": crops, "view 1": first, "view 2": second}
 
-    def _views(self, crops: Tensor, draw: Draw, spacing: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = make_views(crops, draw, [self._plan], spacing)
-        return first.image, second.image
+    def views(self, crops: Tensor, draw: Draw, spacing: Tensor) -> list[Tensor]:
+        """Two views of every crop."""
+        return [view.image for view in make_views(crops, draw, [self._plan], spacing)]

@@ -1,6 +1,7 @@
 """Networks that reconstruct masked images: for transformers and for convolutions.
 
-Both have the same interface: `forward(x, mask, visible_cells=None) -> reconstruction`.
+Both have the same interface: `forward(x, mask, visible_cells=None) -> reconstruction`, and
+`with_embedding`, which also gives what the encoder made of the visible part.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from medssl.networks.conv import visible_at
 from medssl.networks.decoder import decoder_for
 from medssl.networks.encoder import Encoder
+from medssl.networks.heads import pooled
 from medssl.networks.patches import join_patches, take_patches
 from medssl.networks.unet import UNetEncoder
 from medssl.networks.vit import TransformerBlock, ViT, sincos_positions
@@ -68,7 +70,7 @@ class TokenReconstructor(nn.Module):
         grid, order, count = self._order(x, mask, visible_cells)
         patches, positions = self.encoder.patches(x)
         keep = order[:, :count]
-        tokens = self._decode(take_patches(patches, keep), positions[keep], grid, order)
+        tokens, _ = self._decode(take_patches(patches, keep), positions[keep], grid, order)
         predicted = self.head(self.norm(tokens))
         places = order[..., None].expand_as(predicted)
         return join_patches(
@@ -77,20 +79,22 @@ class TokenReconstructor(nn.Module):
 
     def masked_patches(
         self, x: Tensor, mask: Tensor, visible_cells: int | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Prediction and target of the masked patches alone: all that the loss needs.
 
         Args and raises: as `forward`.
 
         Returns:
-            Both (B, masked, C x voxels of a patch), masked patches in row-major order of the grid.
+            Both (B, masked, C x voxels of a patch), masked patches in row-major order of the grid;
+            and the mean of the visible tokens, (B, embed_dim), without gradient.
         """
         grid, order, count = self._order(x, mask, visible_cells)
         patches, positions = self.encoder.patches(x)
         keep = order[:, :count]
-        tokens = self._decode(take_patches(patches, keep), positions[keep], grid, order)
+        seen = take_patches(patches, keep)
+        tokens, embedding = self._decode(seen, positions[keep], grid, order)
         predicted = self.head(self.norm(tokens[:, count:]))
-        return predicted, take_patches(patches, order[:, count:])
+        return predicted, take_patches(patches, order[:, count:]), embedding
 
     def _order(
         self, x: Tensor, mask: Tensor, visible_cells: int | None
@@ -113,16 +117,18 @@ class TokenReconstructor(nn.Module):
 
     def _decode(
         self, seen: Tensor, positions: Tensor, grid: tuple[int, ...], order: Tensor
-    ) -> Tensor:
-        """The decoder's tokens (B, cells, decoder_dim), in `order`."""
-        encoded = self.bridge(self.encoder.encode_patches(seen, positions))
+    ) -> tuple[Tensor, Tensor]:
+        """The decoder's tokens (B, cells, decoder_dim), in `order`, and the mean of what the
+        encoder gave, (B, embed_dim), without gradient."""
+        visible = self.encoder.encode_patches(seen, positions)
+        encoded = self.bridge(visible)
         batch, count, width = encoded.shape
         fill = self.mask_token.to(encoded.dtype).expand(batch, order.shape[1] - count, width)
         tokens = torch.cat((encoded, fill), dim=1)
         tokens = tokens + sincos_positions(grid, width, order.device)[order]
         for block in self.blocks:
             tokens = block(tokens)
-        return tokens
+        return tokens, visible.detach().mean(dim=1)
 
 
 class ConvReconstructor(nn.Module):
@@ -160,6 +166,12 @@ class ConvReconstructor(nn.Module):
         Raises:
             ValueError: the grid divides the image or a feature map unevenly.
         """
+        return self.with_embedding(x, mask, visible_cells)[0]
+
+    def with_embedding(
+        self, x: Tensor, mask: Tensor, visible_cells: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The reconstruction, and the pooled features of the visible part, (B, C)."""
         visible = ~mask
         features = self.encoder(x, visible)
         filled = []
@@ -167,5 +179,4 @@ class ConvReconstructor(nn.Module):
             seen = visible_at(visible, feature.shape[2:], feature.dtype)
             filled.append(feature + token.to(feature.dtype) * (1.0 - seen))
         masked = x * visible_at(visible, x.shape[2:], x.dtype)
-        reconstruction: Tensor = self.decoder(filled, masked)
-        return reconstruction
+        return self.decoder(filled, masked), pooled([features[-1].detach()])

@@ -73,7 +73,7 @@ def test_mae_previews_show_the_hidden_cells_and_leave_the_others():
 
 def test_simclr_is_nt_xent_of_its_two_views():
     method = make("simclr", "unet", 2, temperature=0.5).eval()
-    first, second = method._views(crops(2), Draw(keys(), 1), torch.ones(3, 2))
+    first, second = method.views(crops(2), Draw(keys(), 1), torch.ones(3, 2))
     assert not torch.equal(first, second)
     z = [method.projector(pooled(method.encoder(view))) for view in (first, second)]
     step = method.step(crops(2), Draw(keys(), 1), torch.ones(3, 2))

@@ -81,7 +81,7 @@ def test_masked_patches_are_those_of_the_whole_reconstruction(dims: int):
     x, mask, _ = case(dims)
     model = reconstructors(dims)[1]
     grid = mask.shape[2:]
-    predicted, target = model.masked_patches(x, mask)
+    predicted, target, _ = model.masked_patches(x, mask)
     chosen = mask.flatten(1)
     whole = split_patches(model(x, mask), grid)[chosen].reshape(predicted.shape)
     torch.testing.assert_close(predicted, whole, rtol=1e-4, atol=1e-5)
@@ -101,7 +101,7 @@ def test_every_patch_learns_from_its_own_place_alone():
     row, column = divmod(number, 3)
     changed = x.clone()
     changed[0, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 1
-    (guess, truth), (other_guess, other_truth) = (
+    (guess, truth, _), (other_guess, other_truth, _) = (
         model.masked_patches(v, mask) for v in (x, changed)
     )
     assert torch.equal(guess, other_guess)
