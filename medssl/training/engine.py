@@ -24,7 +24,9 @@ from medssl.training.optim import make_optimiser, set_rates
 from medssl.training.schedule import Schedule
 from medssl.training.settings import LoopConfig
 from medssl.training.stopping import StopRequest, stopped
+from medssl.training.system import SystemMeter
 from medssl.training.task import AfterStep, Batches, Task, Watcher
+from medssl.training.timing import Timer, speed
 
 BRANCH = "hold"  # the folder of the checkpoint before the annealing
 
@@ -51,12 +53,13 @@ class Engine:
         self._model, self._stepper = self._fabric.setup(task, optimiser)
         self._optimiser = optimiser
         self._leads = bool(self._fabric.is_global_zero)
-        self._reporter = Reporter(run)
+        self._reporter, self._timer = Reporter(run), Timer(self._fabric.device)
         self._writer = checkpoint.CheckpointWriter(folder / "checkpoints")
         self._stop = StopRequest()
         self._stack = ExitStack()
         self._done, self._first_steps = 0, config.steps
         self.history = History()
+        self._meter, self._note = SystemMeter(self._fabric.device), ""
 
     def __enter__(self) -> Engine:
         self._stack.enter_context(self._writer)
@@ -100,14 +103,21 @@ class Engine:
         schedule = Schedule.of(config, self._first_steps)
         started = time.perf_counter()
         self._task.train()
+        self._timed = self._done
         supply = self._supply(batches, source)
         steps = range(self._done, config.steps)
-        shown = track(steps, description, total=len(steps)) if self._leads else iter(steps)
+        shown = (
+            track(steps, description, total=len(steps), note=lambda: self._note)
+            if self._leads
+            else iter(steps)
+        )
         for step in shown:
             self._one(step, schedule, supply)
             stop = self._report(step + 1)
             due = (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps
             if due or stop:
+                # A checkpoint of ruined weights would push out the good ones.
+                _check_finite(self._numbers()[0], step + 1, config)
                 self._save(step + 1, schedule)
             if step + 1 == schedule.branch < config.steps:
                 self._save(step + 1, schedule, BRANCH)
@@ -144,20 +154,27 @@ class Engine:
         _seed(config.seed, step, fabric.global_rank)
         losses, found = [], []
         for micro in range(config.accumulate):
+            self._timer.mark()
             batch = _moved(next(supply), fabric.device)
+            self._timer.mark()
             for watcher in self._watchers:
                 watcher.before_step(step + 1, batch)
             last = micro + 1 == config.accumulate
             loss, logs = self._backward(batch, last)
             losses.append(loss.detach())
             found.append(logs)
+            if not last:
+                self._timer.mark()
         self._batch = batch
         norm = fabric.clip_gradients(
             self._model, self._stepper, max_norm=config.clip, error_if_nonfinite=False
         )
+        for watcher in self._watchers:
+            watcher.after_backward(step + 1, torch.stack(losses).mean(), norm)
         self._stepper.step()
         self._stepper.zero_grad(set_to_none=True)
         self._task.after_update(min(1.0, progress))
+        self._timer.mark()
         self._logs = {"loss": losses, "gradient_norm": [norm]}
         self._logs |= {name: [logs[name] for logs in found] for name in found[0]}
 
@@ -188,13 +205,15 @@ class Engine:
         """
         config, alone = self._config, self._fabric.world_size == 1
         row: dict[str, float] = {}
+        measured: dict[str, float] = {}
         stop = False
         if done % config.log_every == 0 or done in (1, config.steps):
             numbers, stop = self._numbers()
             row = {"step": done, "lr": self._lr, **numbers}
+            measured = self._speed(done)
             for watcher in self._watchers:
                 watcher.on_row(done, dict(row))
-            _check_finite(numbers, done, fp16=config.precision == "fp16")
+            _check_finite(numbers, done, config)
         if self._after_step and self._leads:
             extra = self._after_step(done, self._batch)
             if extra:
@@ -203,8 +222,18 @@ class Engine:
         if row:
             self.history.rows.append(row)
             if self._leads:
-                self._reporter.add(row)
+                self._reporter.add({**row, **measured})
         return bool(self._stop.asked) if alone else stop
+
+    def _speed(self, done: int) -> dict[str, float]:
+        """How fast the run is and what of the machine it uses: of this hour, not of the run."""
+        samples = (done - self._timed) * self._config.batch_size
+        self._timed = done
+        found = speed(self._timer.read(), samples)
+        self._note = f"data {found['data_fraction']:.0%}"
+        found |= self._meter.read()
+        self.history.speed.append({"step": done, **found})
+        return found
 
     def _numbers(self) -> tuple[dict[str, float], bool]:
         """The logged scalars, means over micro-steps and processes, in one transfer; and stop."""
@@ -255,9 +284,10 @@ def _seed(seed: int, step: int, rank: int) -> None:
         torch.cuda.manual_seed(number)
 
 
-def _check_finite(numbers: dict[str, float], step: int, fp16: bool) -> None:
+def _check_finite(numbers: dict[str, float], step: int, config: LoopConfig) -> None:
     # With fp16 a gradient that overflows is skipped and its scale halved: no divergence.
-    checked = [value for name, value in numbers.items() if not (fp16 and name == "gradient_norm")]
+    free = "gradient_norm" if config.precision == "fp16" else ""
+    checked = [value for name, value in numbers.items() if name != free]
     if not all(abs(value) < float("inf") for value in checked):
         raise MedsslError(
             "TRAINING_DIVERGED",

@@ -14,9 +14,14 @@ _FLUSH_SECONDS = 5.0
 
 @dataclass
 class History:
-    """Metrics by step, one row per log; ``seconds`` counts the loop alone."""
+    """Metrics by step, one row per log; ``seconds`` counts the loop alone.
+
+    ``speed`` has a row per log too: how fast the run was and what of the machine it used. These
+    numbers differ each time, so that they are kept apart from those that do not.
+    """
 
     rows: list[dict[str, float]] = field(default_factory=list)
+    speed: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
 
     def write(self, path: Path) -> None:

@@ -20,10 +20,13 @@ class Task(nn.Module):
 
 
 class Watcher(Protocol):
-    """Follows a run. Neither method may wait for the device, except on what ``on_row`` is given."""
+    """Follows a run. No method waits for the device in a step that is not logged."""
 
     def before_step(self, step: int, batch: Any) -> None:
         """Before a batch is trained on, in step ``step`` (from 1); of a micro-step too."""
+
+    def after_backward(self, step: int, loss: Tensor, norm: Tensor) -> None:
+        """The loss and the gradient's norm of a step (scalars on the device), before its update."""
 
     def on_row(self, step: int, row: dict[str, float]) -> None:
         """The numbers of a step that is logged; may raise MedsslError to stop the run."""
