@@ -102,6 +102,9 @@ CODES: dict[str, Code] = {
     "RUN_STOPPED": Code(
         Exit.STOPPED, "A signal asked the run to stop; its checkpoint is written, --resume goes on."
     ),
+    "TRAINING_COLLAPSED": Code(
+        _BROKEN, "All images got the same features, or nothing was learned."
+    ),
     "NOTHING_USABLE": Code(_NONE, "No input could be used."),
     # what ingest and predict reject, file by file
     "FILE_UNREADABLE": Code(_REJECT, "The file could not be read."),

@@ -127,7 +127,7 @@ def _method(pretrained: PretrainResult, config: dict[str, Any]) -> Method:
     from medssl.methods import METHODS
     from medssl.networks import build_encoder
     from medssl.training import checkpoint
-    from medssl.training.pretrain import PretrainTask
+    from medssl.training.pretrain_task import PretrainTask
 
     kind = METHODS[config["method"]]
     options = configuration.load(kind.Config, values={**config["options"], "view": {}})

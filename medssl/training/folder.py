@@ -50,7 +50,7 @@ def open_folder(
         out.mkdir(parents=True)
         file.write_text(json.dumps(record, indent=2), encoding="utf-8")
         return ""
-    before = _read(out)
+    before = started_with(out)
     changed = {
         key
         for key in {*config, *before["config"]} - FREE_KEYS
@@ -88,7 +88,7 @@ def _lengthen(out: Path, before: Mapping[str, Any], record: Mapping[str, Any]) -
 
 def earlier_subjects(out: Path) -> list[str]:
     """Pseudonyms of those the run trained on before it was given more steps."""
-    return list(_read(out).get("earlier_subjects", []))
+    return list(started_with(out).get("earlier_subjects", []))
 
 
 def more_steps(out: Path, overrides: Sequence[str]) -> list[str]:
@@ -100,7 +100,7 @@ def more_steps(out: Path, overrides: Sequence[str]) -> list[str]:
     found = []
     for text in overrides:
         if text.startswith("steps=+") and text.removeprefix("steps=+").isdecimal():
-            before = _read(out)
+            before = started_with(out)
             steps = int(before["config"]["steps"])
             if not _finished(out, steps):
                 steps = int(before.get("earlier_steps", 0))
@@ -114,7 +114,7 @@ def as_before(out: Path, config: M, keys: Sequence[str]) -> M:
 
     What the store decided when the run began stays, though the store may have grown since.
     """
-    had = _read(out)["config"]
+    had = started_with(out)["config"]
     filled = {key: had[key] for key in keys if key in had and getattr(config, key) is None}
     return type(config).model_validate({**config.model_dump(), **filled})
 
@@ -129,13 +129,18 @@ def _finished(out: Path, steps: int) -> bool:
 
 def remember_run(out: Path, run_id: str) -> None:
     """Note the MLflow run in ``run.json``, so that a resumed run goes on in it."""
-    _write(out, {**_read(out), "mlflow_run": run_id})
+    _write(out, {**started_with(out), "mlflow_run": run_id})
 
 
-def _read(out: Path) -> dict[str, Any]:
+def started_with(out: Path) -> dict[str, Any]:
+    """What a run was started with: ``config``, ``data_fingerprint``, ``subjects``.
+
+    Raises:
+        MedsslError: INPUT_MISSING.
+    """
     file = out / "run.json"
     if not file.is_file():
-        raise MedsslError("INPUT_MISSING", "There is no run to resume", where=out.name)
+        raise MedsslError("INPUT_MISSING", "There is no run in the folder", where=out.name)
     record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return record
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from medssl.config import StrictModel
 
 # Keys that a resumed run may change: where and how it runs, not what it computes.
-FREE_KEYS = frozenset({"device", "devices", "nodes", "strategy", "workers", "compile"})
+FREE_KEYS = frozenset({"device", "devices", "nodes", "strategy", "workers", "compile", "watch"})
 
 
 class LoopConfig(StrictModel):

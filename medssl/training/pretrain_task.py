@@ -1,0 +1,96 @@
+"""What pretraining trains: a method on normalised crops, and the numbers it is watched by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medssl.losses.measures import (
+    alignment,
+    divergence_from_uniform,
+    effective_rank,
+    entropy,
+    spread,
+    uniformity,
+)
+from medssl.methods import Method, Step
+from medssl.training.data import Batch, normalised
+from medssl.training.task import Task
+from medssl.views import Draw
+
+# A view is drawn from its own stream, so the crop's and the method's numbers are unrelated.
+METHOD_STREAM = 1
+
+
+class PretrainTask(Task):
+    """Feeds normalised crops to a method, and measures its embeddings.
+
+    The last embeddings stay on the device, because the rank of a small batch says little. They are
+    part of the state, so that a resumed run goes on with the numbers it would have had.
+
+    Args:
+        method: what is trained.
+        queue: embeddings kept.
+
+    Attributes:
+        measure: whether the next step measures; the loop's watcher sets it, so that only the steps
+            whose numbers are read pay for them.
+        recent: (queue, D), the last embeddings, oldest first; zeros before there are so many.
+        prototypes: K of the teacher's probabilities, 0 where there is no teacher.
+    """
+
+    recent: Tensor
+
+    def __init__(self, method: Method, queue: int = 256) -> None:
+        super().__init__()
+        self.method, self._queue = method, queue
+        self.measure, self.prototypes = True, 0
+        self.register_buffer("recent", torch.zeros(0, 0))
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of the method: its loss, and what to log."""
+        draw = Draw(batch["key"], METHOD_STREAM)
+        step = self.method.step(normalised(batch), draw, batch["spacing"])
+        if step.embedding is not None:
+            self._remember(step.embedding)
+        logs = {**step.logs, **self._measured(step)} if self.measure else dict(step.logs)
+        return step.loss, logs
+
+    def after_update(self, progress: float) -> None:
+        """See :class:`medssl.training.task.Task`."""
+        self.method.after_update(progress)
+
+    @torch.no_grad()
+    def _remember(self, embedding: Tensor) -> None:
+        new = embedding.detach()[-self._queue :].float()
+        if not self.recent.numel():
+            self.recent = new.new_zeros(self._queue, new.shape[1])
+        self.recent = torch.cat((self.recent[len(new) :], new))
+
+    def _measured(self, step: Step) -> dict[str, Tensor]:
+        """The numbers of one step; those that compare samples need two of them."""
+        found: dict[str, Tensor] = {}
+        if step.embedding is not None:
+            found["effective_rank"] = effective_rank(self.recent)
+            if len(step.embedding) > 1:
+                found["embedding_std"] = spread(step.embedding)
+        if step.positives is not None:
+            found["alignment"] = alignment(*step.positives)
+            if len(step.positives[0]) > 1:
+                found["uniformity"] = uniformity(step.positives[0])
+        if step.teacher_probs is not None:
+            self.prototypes = step.teacher_probs.shape[1]
+            found["teacher_entropy"] = entropy(step.teacher_probs)
+            found["teacher_kl_uniform"] = divergence_from_uniform(step.teacher_probs)
+        if step.trivial_loss is not None:
+            found["trivial_loss"] = torch.full_like(step.loss.detach(), step.trivial_loss)
+        return found
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        # How many dimensions the embeddings have is known after the first step only.
+        saved = state_dict.get(f"{prefix}recent")
+        if saved is not None:
+            self.recent = torch.zeros(saved.shape, device=self.recent.device)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
