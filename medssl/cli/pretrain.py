@@ -21,6 +21,20 @@ def pretrain(
         Path | None, typer.Option(help="A YAML file, or the name of a preset of configs/.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the stopped run in OUT.")] = False,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER|auto", help="Samples of a step; auto: the most that fit."),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Measure for half a minute what the run will cost; write nothing."
+        ),
+    ] = False,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Run the step again that broke the run in OUT, and show it."),
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Pretrain an encoder on a store's images, without labels.
@@ -36,16 +50,26 @@ def pretrain(
       torchrun --nproc-per-node 4 --no-python medssl pretrain STORE runs/big batch_size=64
       medssl pretrain STORE runs/long --method mae schedule=wsd steps=2000
       medssl pretrain STORE runs/long --resume --method mae schedule=wsd steps=+1000
+      medssl pretrain STORE runs/mae --dry-run --method mae --batch-size auto
     """
+    if replay:
+        from medssl.cli.pretrain_checks import show_replay
+
+        return show_replay(store, out, json_output)
     from medssl.cli.common import preset, show
     from medssl.config import load
     from medssl.training.folder import more_steps
     from medssl.training.pretrain import PretrainConfig
     from medssl.training.pretrain import pretrain as run
 
-    values = {"method": method} if method else {}
+    given = {"method": method, "batch_size": batch_size}
+    values = {key: value for key, value in given.items() if value is not None}
     changes = more_steps(out, overrides or []) if resume else overrides or []
     settings = load(PretrainConfig, preset(config), changes, values)
+    if dry_run:
+        from medssl.cli.pretrain_checks import show_dry_run
+
+        return show_dry_run(store, settings, json_output)
     result = run(store, out, settings, resume=resume)
     show(
         "pretrained",

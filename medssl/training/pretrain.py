@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
-from torch import Tensor
+from pydantic import BeforeValidator, Field
 
 from medssl import config as configuration
 from medssl import tracking
@@ -21,28 +19,31 @@ from medssl.bundle import (
     BundleSpec,
     EncoderSpec,
     InputContract,
-    build,
     seen_record,
 )
 from medssl.errors import MedsslError
-from medssl.methods import METHODS, Method, check_views, method_class
-from medssl.networks import Encoder
+from medssl.methods import Method, check_views, method_class
 from medssl.store import Store
 from medssl.store.intensity import IntensityContract
 from medssl.store.named_splits import splits_of
-from medssl.training.crop_config import CropConfig, crop_source, in_planes, resolved_crops
+from medssl.training.crop_config import CropConfig, in_planes, resolved_crops
 from medssl.training.data import Batch, loader, normalised
 from medssl.training.devices import check, is_leader, leave_to_leader
 from medssl.training.figures import curve_figure, preview_figure
 from medssl.training.folder import as_before, earlier_subjects, open_folder, remember_run
-from medssl.training.loop import History, LoopConfig, Task, fit
+from medssl.training.loop import History, LoopConfig
+from medssl.training.prepare import AUTO, prepare, sized
+from medssl.training.pretrain_task import METHOD_STREAM
+from medssl.training.watch import WatchConfig
+from medssl.training.watched import fit_watched
 from medssl.views import Draw
-
-# A view is drawn from its own stream, so the crop's and the method's numbers are unrelated.
-METHOD_STREAM = 1
 
 # Automatic patches are no larger than this, so that a first run fits a small machine.
 LARGEST_PATCH = {2: 224, 3: 64}
+
+
+def _number(value: Any) -> Any:
+    return AUTO if value == "auto" else value
 
 
 class PretrainConfig(LoopConfig, CropConfig):
@@ -63,6 +64,13 @@ class PretrainConfig(LoopConfig, CropConfig):
     split: str | None = Field(None, description="NAME or NAME:FOLD, of `medssl split`")
     hold_out: list[str] = Field(default_factory=lambda: ["validation", "test"])
     preview_every: int = Field(250, ge=1)
+    batch_size: Annotated[int, BeforeValidator(_number)] = Field(
+        4,
+        ge=0,
+        description="samples of one step, over all processes and micro-steps; `auto` finds the most"
+        " that fit",
+    )
+    watch: WatchConfig = WatchConfig()
 
 
 @dataclass
@@ -74,29 +82,6 @@ class PretrainResult:
     subjects: list[str]
     previews: list[Path]
     mlflow_run: str
-
-
-class PretrainTask(Task):
-    """Feeds normalised crops to a method."""
-
-    def __init__(self, method: Method) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """One step of the method."""
-        draw = Draw(batch["key"], METHOD_STREAM)
-        step = self.method.step(normalised(batch), draw, batch["spacing"])
-        logs = dict(step.logs)
-        if step.embedding is not None:
-            # Collapse shows here first: every dimension's spread over the batch goes to 0.
-            unit = torch.nn.functional.normalize(step.embedding.detach().float(), dim=1)
-            logs["embedding_std"] = unit.std(dim=0).mean() * math.sqrt(unit.shape[1])
-        return step.loss, logs
-
-    def after_update(self, progress: float) -> None:
-        """See :class:`medssl.training.loop.Task`."""
-        self.method.after_update(progress)
 
 
 def pretrain(
@@ -126,16 +111,16 @@ def pretrain(
     if resume:
         config = as_before(out, config, ("dims", "patch_size", "intensity"))
     config, volume_ids = resolve(store, config, subjects)
+    config = sized(store, config, volume_ids, out, resume)
     seen = sorted({store[v].subject_id for v in volume_ids})
-    method, encoder = _method(store, config, volume_ids)
-    check(config, method)
+    prepared = prepare(store, config, volume_ids, out)
+    task, source = prepared.task, prepared.source
+    check(config, task)
     record = config.model_dump(mode="json")
     started = ""
     if is_leader():
         started = open_folder(out, record, store.fingerprint(), seen, resume)
         seen = sorted({*seen, *earlier_subjects(out)})
-    task = PretrainTask(method)
-    source = crop_source(store, volume_ids, config, config.seed, out)
     previews: list[Path] = []
     name = f"{config.method}-{config.encoder}-{config.dims}d"
     folder, silent = tracking_folder or out.parent, not is_leader()
@@ -149,23 +134,15 @@ def pretrain(
 
         def after_step(step: int, _: Any) -> None:
             if step == 1 or step % config.preview_every == 0 or step == config.steps:
-                previews.append(_preview(method, sample, out, step, run))
+                previews.append(_preview(task.method, sample, out, step, run))
 
-        history = fit(
-            task,
-            source,
-            config,
-            out,
-            run,
-            resume=resume,
-            after_step=after_step,
-            description=f"pretraining ({config.method})",
-        )
+        history = fit_watched(prepared, config, out, run, resume, after_step)
         leave_to_leader()
-        run.log_figure(curve_figure(history.rows, ["loss"], "pretraining loss"), "loss")
-        spec = _spec(store, config, encoder, seen, history, run.run_id)
+        for key in ("loss", "effective_rank"):
+            run.log_figure(curve_figure(history.rows, [key], f"pretraining: {key}"), key)
+        spec = _spec(store, config, prepared.encoder, seen, history, run.run_id)
         shutil.rmtree(out / "bundle", ignore_errors=True)
-        bundle = Bundle.save(out / "bundle", method.bundle_state(), spec)
+        bundle = Bundle.save(out / "bundle", task.method.bundle_state(), spec)
         run.log_folder(bundle.path, "bundle")
     return PretrainResult(bundle.path, history, seen, previews, run.run_id)
 
@@ -214,26 +191,6 @@ def automatic_patch(shapes: Sequence[Sequence[int]], dims: int, multiple: int = 
     median = [column[len(column) // 2] for column in columns]
     most = LARGEST_PATCH[dims]
     return [min(most, max(multiple, multiple * round(size / multiple))) for size in median]
-
-
-def _method(
-    store: Store, config: PretrainConfig, volume_ids: Sequence[str]
-) -> tuple[Method, EncoderSpec]:
-    spec = EncoderSpec(
-        name=config.encoder,
-        dims=config.dims or 3,
-        in_channels=int(store[volume_ids[0]].row["channels"]),
-        options=config.encoder_options,
-    )
-    torch.manual_seed(config.seed)
-    kind = METHODS[config.method]
-    options = configuration.load(kind.Config, values=config.options)
-    encoder = build(Architecture(encoder=spec)).get_submodule("encoder")
-    assert isinstance(encoder, Encoder)
-    try:
-        return kind(options, encoder, config.patch_size or []), spec
-    except ValueError as error:
-        raise MedsslError("CONFIG_INVALID", str(error), where="patch_size or options") from None
 
 
 def _preview(method: Method, sample: Batch, out: Path, step: int, run: tracking.Run) -> Path:

@@ -63,3 +63,33 @@ def test_help_shows_an_example(verb):
     text = runner.invoke(app, [verb, "--help"]).stdout
     assert "Example" in text
     assert f"medssl {verb}" in text
+
+
+def test_a_dry_run_tells_the_costs_and_writes_nothing(blob_store, tmp_path, monkeypatch):
+    monkeypatch.setattr("medssl.training.dry_run.SECONDS", 0.5)
+    arguments = ["pretrain", blob_store, tmp_path / "p", *SMALL, "encoder_options.widths=[4,8]"]
+    told = run(*arguments, "--dry-run", "--json")
+    assert told["limit"] in ("disk", "workers", "views", "model")
+    assert told["volumes"] == 7
+    text = runner.invoke(app, [*map(str, arguments), "--dry-run"], catch_exceptions=False).stdout
+    for words in ("samples a second", "forward and backward", "What limits it", "What to change"):
+        assert words in text
+    assert "2 steps of 2 samples" in text
+    assert not (tmp_path / "p").exists()
+    automatic = run(*arguments[:4], "device=cpu", "encoder_options.widths=[4,8]", "--dry-run",
+                    "--batch-size", "auto", "--json")  # fmt: skip
+    assert automatic["batch_size"] == 2  # of seven volumes; an epoch keeps its steps
+
+
+def test_a_diverged_run_is_shown_tensor_by_tensor(blob_store, tmp_path):
+    broken = ["lr=1e30", "clip=1e30", "warmup=0.0", "encoder_options.widths=[4,8]", "steps=9"]
+    out = tmp_path / "p"
+    with pytest.raises(MedsslError, match="TRAINING_DIVERGED"):
+        run("pretrain", blob_store, out, "batch_size=2", "device=cpu", *broken)
+    again = ["pretrain", blob_store, out, "--replay"]
+    found = run(*again, "--json")
+    assert found["step"] > 1
+    assert not found["tensors"][found["first_bad"]]["finite"]
+    assert all(tensor["finite"] for tensor in found["tensors"][: found["first_bad"]])
+    text = runner.invoke(app, list(map(str, again)), catch_exceptions=False).stdout
+    assert f"First not finite in step {found['step']}" in text
