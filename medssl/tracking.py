@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +29,27 @@ _BATCH_LIMIT = 1000  # metrics that MLflow takes at once
 def default_uri(folder: Path) -> str:
     """The SQLite address used when ``MLFLOW_TRACKING_URI`` is not set."""
     return f"sqlite:///{(folder.resolve() / 'mlflow.db').as_posix()}"
+
+
+def code_version() -> dict[str, str]:
+    """The code that runs: medssl's version, and the git revision of its own checkout.
+
+    ``git_revision`` is "unknown" where medssl is installed without a repository, and ends in
+    "-dirty" where files differ from it. No path is told.
+    """
+    return {"medssl_version": metadata.version("medssl"), "git_revision": _revision()}
+
+
+def _revision() -> str:
+    root = Path(__file__).resolve().parent.parent
+    # An installed package may lie inside someone else's repository, whose revision is not ours.
+    if not (root / "pyproject.toml").is_file() or shutil.which("git") is None:
+        return "unknown"
+    describe = ("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
+    told = subprocess.run(
+        ["git", "-C", str(root), *describe], capture_output=True, text=True, check=False
+    )
+    return told.stdout.strip() if told.returncode == 0 else "unknown"
 
 
 class Run:
@@ -139,11 +163,15 @@ def run(
     experiment_id = _experiment(client, experiment, folder, uri)
     run_id = resume_run if resume_run and _has_run(client, resume_run) else ""
     if not run_id:
-        run_id = client.create_run(experiment_id, tags=dict(tags), run_name=name).info.run_id
+        made_by = {**code_version(), **tags}
+        run_id = client.create_run(experiment_id, tags=made_by, run_name=name).info.run_id
     try:
         yield Run(client, run_id, uri)
     except BaseException as error:
-        stopped = isinstance(error, MedsslError) and error.code == "RUN_STOPPED"
+        stopped = False
+        if isinstance(error, MedsslError):
+            client.set_tag(run_id, "error", error.code)
+            stopped = error.code == "RUN_STOPPED"
         client.set_terminated(run_id, "KILLED" if stopped else "FAILED")
         raise
     client.set_terminated(run_id, "FINISHED")
