@@ -28,7 +28,7 @@ from medssl import tracking
 from medssl.methods import METHODS
 from medssl.networks import build_encoder
 from medssl.training.loop import LoopConfig, fit
-from medssl.training.pretrain import PretrainTask
+from medssl.training.pretrain_task import PretrainTask
 from medssl.views.draw import sample_key
 
 WARMUP = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from medssl.bundle import (
     seen_record,
 )
 from medssl.errors import MedsslError
-from medssl.evaluate.targets import annotated_values, class_targets, segmentation_volumes
 from medssl.finetune.config import FinetuneConfig, Kind, architecture
-from medssl.finetune.labels import LabelledVolumes, guard_leak, known_classes, labelled_volumes
+from medssl.finetune.labels import guard_leak
+from medssl.finetune.problem import Problem, find_problem
 from medssl.finetune.tasks import ClassificationTask, SegmentationTask, balanced_weights
 from medssl.finetune.transfer import TransferReport, transfer
 from medssl.finetune.validate import (
@@ -56,27 +56,6 @@ class FinetuneResult:
     train_subjects: list[str]
     test_subjects: list[str]
     mlflow_run: str
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """What is learned: the volumes by role, and the classes.
-
-    ``targets``: the class of each volume, or which row of ``known`` is a training volume's;
-    ``annotated``: the label values that each volume was annotated for.
-    """
-
-    kind: Kind
-    volumes: LabelledVolumes
-    label_names: dict[int, str]
-    classes: list[str]
-    targets: dict[str, int]
-    annotated: dict[str, frozenset[int]] = field(default_factory=dict)
-    known: list[list[bool]] = field(default_factory=list)
-
-    @property
-    def outputs(self) -> int:
-        return max(self.label_names) + 1 if self.kind == "segmentation" else len(self.classes)
 
 
 def finetune(
@@ -114,7 +93,7 @@ def finetune(
             "OUT_EXISTS", "The output folder already exists", where=out.name, fix="Give another."
         )
     bundle = Bundle.load(init) if init is not None else None
-    problem = _problem(kind, store, config, labels, label, split)
+    problem = find_problem(kind, store, config, labels, label, split)
     guard_leak(bundle, store, problem.volumes.test)
     encoder, crops = architecture(store, problem.volumes.train, config, bundle)
     check_views(config, {store[v].modality for v in problem.volumes.train}, crops.intensity.scheme)
@@ -153,26 +132,6 @@ def finetune(
     return FinetuneResult(saved.path, metrics, cases, report, history, subjects, tested, run.run_id)
 
 
-def _problem(
-    kind: Kind,
-    store: Store,
-    config: FinetuneConfig,
-    labels: int | float | None,
-    label: str | None,
-    split: Mapping[str, str] | None,
-) -> _Problem:
-    if kind == "segmentation":
-        config.tolerances(store.info.label_names)  # a wrong name shows before the training
-        ids = segmentation_volumes(store)
-        annotated, names = annotated_values(store, ids), store.info.label_names
-        volumes = labelled_volumes(store, ids, labels, config, split)
-        known, sets = known_classes(annotated, volumes.train, names)
-        return _Problem(kind, volumes, names, [], sets, annotated, known)
-    _, classes, targets = class_targets(store, label)
-    volumes = labelled_volumes(store, list(targets), labels, config, split, targets)
-    return _Problem(kind, volumes, {}, classes, targets)
-
-
 def _transfer(
     model: nn.Module, bundle: Bundle | None, config: FinetuneConfig
 ) -> TransferReport | None:
@@ -191,7 +150,7 @@ def _transfer(
 def _train(
     model: nn.Module,
     store: Store,
-    problem: _Problem,
+    problem: Problem,
     contracts: tuple[InputContract, InputContract],
     config: FinetuneConfig,
     out: Path,
@@ -233,7 +192,7 @@ def _train(
 def _measure(
     model: nn.Module,
     store: Store,
-    problem: _Problem,
+    problem: Problem,
     contract: InputContract,
     config: FinetuneConfig,
     volume_ids: list[str],
@@ -252,7 +211,7 @@ def _measure(
 def _test(
     model: nn.Module,
     store: Store,
-    problem: _Problem,
+    problem: Problem,
     contract: InputContract,
     config: FinetuneConfig,
 ) -> tuple[dict[str, float], pd.DataFrame]:
@@ -267,7 +226,7 @@ def _test(
     return metrics, pd.concat(tables, ignore_index=True)
 
 
-def _tags(kind: Kind, store: Store, bundle: Bundle | None, problem: _Problem) -> dict[str, str]:
+def _tags(kind: Kind, store: Store, bundle: Bundle | None, problem: Problem) -> dict[str, str]:
     return {
         "kind": kind,
         "init": bundle.spec.weights_sha256 if bundle else "scratch",
@@ -279,7 +238,7 @@ def _tags(kind: Kind, store: Store, bundle: Bundle | None, problem: _Problem) ->
 def _spec(
     kind: Kind,
     store: Store,
-    problem: _Problem,
+    problem: Problem,
     built: Architecture,
     contract: InputContract,
     config: FinetuneConfig,

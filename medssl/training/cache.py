@@ -45,7 +45,7 @@ class CacheSettings:
 
     Attributes:
         folder: made where it does not exist, readable by its owner alone.
-        layout: "raw" memory maps, or "compressed" chunks (smaller, and ten times slower to read).
+        layout: "raw" memory maps, or "compressed" chunks (smaller, and slower to read).
         most_bytes: what the folder may hold; None for what the disk has.
     """
 

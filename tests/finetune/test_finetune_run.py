@@ -60,7 +60,7 @@ def test_views_that_cannot_happen_to_the_scans_are_refused(blob_store, tmp_path)
 
 
 def test_segmentation_learns_the_ball(blob_store, tmp_path):
-    settings = config(steps=60, lr=0.02, batch_size=4, encoder_options=OPTIONS)
+    settings = config(steps=100, lr=0.02, batch_size=4, encoder_options=OPTIONS)
     result = finetune("segmentation", blob_store, tmp_path / "run", settings)
     assert result.metrics["test_dice"] > 0.8
 

@@ -17,7 +17,7 @@ from medssl import tracking
 from medssl.methods import METHODS
 from medssl.networks import Teacher, build_encoder, cosine_between
 from medssl.training.loop import LoopConfig, fit
-from medssl.training.pretrain import PretrainTask
+from medssl.training.pretrain_task import PretrainTask
 from medssl.views.draw import sample_key
 
 SIZE = (16, 16)

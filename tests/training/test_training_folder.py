@@ -75,3 +75,14 @@ def test_what_may_differ_on_resume(tmp_path):
             open_folder(out, config, fingerprint, ["a"], True)
         assert caught.value.where == where
     assert json.loads((out / "run.json").read_text())["config"] == before
+
+
+def test_how_a_run_is_watched_may_change(tmp_path):
+    def opened(resume, **more):
+        record = config(**more).model_dump(mode="json")
+        return open_folder(tmp_path / "run", record, "fingerprint", ["subject"], resume)
+
+    opened(False)
+    opened(True, watch={"on_collapse": "warn"})
+    with pytest.raises(MedsslError, match="RESUME_MISMATCH"):
+        opened(True, watch={"on_collapse": "warn"}, lr=0.5)
