@@ -17,10 +17,10 @@ class Change:
     """What was drawn for one kind of change: its tensors have a row for each of B samples."""
 
     def apply(self, batch: Tensor, spacing: Tensor | None) -> Tensor:
-        """The changed batch; the batch given is left as it is.
+        """The changed batch.
 
         Args:
-            batch: float32 (B, C, *spatial).
+            batch: float32 (B, C, *spatial); on a CPU it may be overwritten.
             spacing: mm per voxel, float32 (B, d), or None where it is not known.
         """
         raise TypeError(f"{type(self).__name__} changes nothing")
@@ -37,8 +37,9 @@ def on_picked(
 ) -> Tensor:
     """`change(batch, *values)` for the samples that are picked, the others as they were.
 
-    On a CPU only those are computed. On an accelerator that would need their number, and so a wait
-    for the device: there all are computed, and one or the other is taken.
+    On a CPU only those are computed, and written into `batch`. On an accelerator that would need
+    their number, and so a wait for the device: there all are computed, and one or the other is
+    taken.
 
     Args:
         picked: bool (B,).
@@ -54,7 +55,7 @@ def on_picked(
     if len(chosen) == len(batch):
         return change(batch, *values)
     part = change(batch[chosen], *(value[chosen] for value in values))
-    return batch.index_copy(0, chosen, part)
+    return batch.index_copy_(0, chosen, part)
 
 
 def each(values: Tensor, batch: Tensor) -> Tensor:

@@ -148,7 +148,8 @@ class IntensityParams:
             raise ValueError("a blur or a motion in mm needs the spacing of the views")
         # A region under autocast would take matrix products in half precision.
         with torch.autocast(batch.device.type, enabled=False):
-            batch = batch.to(torch.float32)
+            on_cpu = batch.device.type == "cpu"
+            batch = batch.to(torch.float32, copy=on_cpu, memory_format=torch.contiguous_format)
             mixing = [n + 1 for n, change in enumerate(self.changes) if isinstance(change, Style)]
             first = mixing[0] if mixing else 0
             for change in self.changes[:first]:
@@ -157,20 +158,23 @@ class IntensityParams:
                 else:
                     batch = change.apply(batch, spacing)
             alone = self.changes[first:]
-            if not alone or batch.device.type != "cpu":
+            if not alone or not on_cpu:
                 return _through(alone, batch, spacing)
             return self._by_chunk(alone, batch, spacing)
 
     @staticmethod
     def _by_chunk(changes: tuple[Change, ...], batch: Tensor, spacing: Tensor | None) -> Tensor:
-        changed = torch.empty_like(batch, memory_format=torch.contiguous_format)
+        """Overwrites the batch, a few samples at a time, so that they stay in the cache."""
         step = max(1, _CHUNK // max(1, math.prod(batch.shape[1:])))
         for start in range(0, len(batch), step):
             rows = slice(start, start + step)
             part = tuple(change.rows(rows) for change in changes)
             near = None if spacing is None else spacing[rows]
-            changed[rows] = _through(part, batch[rows], near)
-        return changed
+            before = batch[rows]
+            after = _through(part, before, near)
+            if after is not before:
+                before.copy_(after)
+        return batch
 
 
 def _through(changes: tuple[Change, ...], batch: Tensor, spacing: Tensor | None) -> Tensor:

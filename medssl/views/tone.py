@@ -61,7 +61,8 @@ class Tone(Change):
         shift = mean * (1.0 - factor)
         if self.brightness is not None:
             shift = shift + each(self.brightness, batch) * deviation
-        return torch.addcmul(shift, batch, factor)
+        into = batch if batch.device.type == "cpu" else None
+        return torch.addcmul(shift, batch, factor, out=into)
 
     def _add_noise(self, batch: Tensor, amount: Tensor, keys: Tensor) -> Tensor:
         draw = Draw(keys, self.noise_stream)

@@ -35,7 +35,7 @@ def test_ghosts_agree_with_fft(size: tuple[int, ...]):
     x = image(size)
     # Sample 0 along the first axis, sample 1 along the last.
     axis = torch.tensor([0.0, 0.99])
-    got = Ghost(torch.tensor([0.8, 0.5]), torch.tensor([2, 3]), axis).apply(x, None)
+    got = Ghost(torch.tensor([0.8, 0.5]), torch.tensor([2, 3]), axis).apply(x.clone(), None)
     for b, (along, strength, number) in enumerate([(0, 0.8, 2), (len(size) - 1, 0.5, 3)]):
         length = size[along]
         frequency = np.rint(np.abs(np.fft.fftfreq(length)) * length).astype(int)
@@ -55,7 +55,7 @@ def test_ghosts_agree_with_fft(size: tuple[int, ...]):
 def test_a_ghost_lies_where_its_number_says():
     x = torch.zeros(1, 1, 64, 3)
     x[0, 0, 10, 1] = 1.0
-    got = Ghost(torch.tensor([0.9]), torch.tensor([4]), torch.zeros(1)).apply(x, None)
+    got = Ghost(torch.tensor([0.9]), torch.tensor([4]), torch.zeros(1)).apply(x.clone(), None)
     rest = got[0, 0, :, 1].abs()
     rest[10] = 0
     assert set(rest.topk(3).indices.tolist()) == {(10 + 16 * i) % 64 for i in (1, 2, 3)}
@@ -136,8 +136,10 @@ def test_motion_in_mm_is_divided_by_the_spacing():
     x, picked = image((12, 9)), torch.tensor([True, False])
     angles, shift = torch.zeros(2, 2, 3), torch.full((2, 2, 3), 4.0)
     ends, spacing = torch.tensor([[0.4, 0.6]] * 2), torch.full((2, 2), 2.0)
-    by_mm = Motion(picked, angles, shift, True, ends, torch.zeros(2)).apply(x, spacing)
-    by_voxel = Motion(picked, angles, shift / 2, False, ends, torch.zeros(2)).apply(x, spacing)
+    by_mm = Motion(picked, angles, shift, True, ends, torch.zeros(2)).apply(x.clone(), spacing)
+    by_voxel = Motion(picked, angles, shift / 2, False, ends, torch.zeros(2)).apply(
+        x.clone(), spacing
+    )
     torch.testing.assert_close(by_mm, by_voxel)
     assert torch.equal(by_mm[1], x[1])
     assert float((by_mm[0] - x[0]).abs().mean()) > 0.1
@@ -156,7 +158,7 @@ def test_motion_leaves_the_image_where_it_is():
         False,
         torch.tensor([[0.42, 0.58]]),
         torch.zeros(1),
-    ).apply(x, None)
+    ).apply(x.clone(), None)
     weight = got[0, 0].clamp(min=0.4) - 0.4
     centre = (grid * weight).sum((1, 2)) / weight.sum()
     assert float((centre - torch.tensor([12.0, 20.0])).abs().max()) < 0.7

@@ -47,11 +47,15 @@ def test_blur_in_mm_is_divided_by_the_spacing():
     x = image(3)
     sigma = torch.tensor([[2.0, 2.0, 2.0], [1.0, 0.0, 3.0]])
     spacing = torch.tensor([[1.0, 2.0, 4.0], [0.5, 1.0, 3.0]])
-    got = Blur(sigma, True).apply(x, spacing)
+    got = Blur(sigma, True).apply(x.clone(), spacing)
     torch.testing.assert_close(got, gaussian_blur(x, sigma / spacing))
-    torch.testing.assert_close(Blur(sigma, False).apply(x, spacing), gaussian_blur(x, sigma))
+    torch.testing.assert_close(
+        Blur(sigma, False).apply(x.clone(), spacing), gaussian_blur(x, sigma)
+    )
     one = sigma[:, :1]
-    torch.testing.assert_close(Blur(one, True).apply(x, spacing), gaussian_blur(x, one / spacing))
+    torch.testing.assert_close(
+        Blur(one, True).apply(x.clone(), spacing), gaussian_blur(x, one / spacing)
+    )
     torch.testing.assert_close(gaussian_blur(x, one), gaussian_blur(x, one.expand(-1, 3)))
 
 
@@ -68,7 +72,7 @@ def test_neutral_values_return_the_input(dims: int):
 
 def test_only_the_picked_samples_are_blurred():
     x = image(2)
-    got = Blur(torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]), False).apply(x, None)
+    got = Blur(torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]), False).apply(x.clone(), None)
     assert torch.equal(got[0], x[0])
     torch.testing.assert_close(got[1], gaussian_blur(x, torch.ones(2, 2))[1])
 
@@ -106,7 +110,7 @@ def test_low_resolution_agrees_with_integration(factor: float):
 def test_thick_slices_lie_along_one_axis(dims: int):
     x = image(dims)
     axis = torch.tensor([0.0, 0.999])
-    got = ThickSlices(torch.tensor([4.0, 2.0]), axis).apply(x, None)
+    got = ThickSlices(torch.tensor([4.0, 2.0]), axis).apply(x.clone(), None)
     for b, (along, factor) in enumerate([(0, 4.0), (dims - 1, 2.0)]):
         expected = np.apply_along_axis(averaged, along + 1, x[b].numpy(), factor)
         torch.testing.assert_close(got[b], torch.from_numpy(expected).float(), rtol=0, atol=1e-5)

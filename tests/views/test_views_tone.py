@@ -36,7 +36,7 @@ def test_contrast_and_brightness_by_hand(dims: int):
     params = replace(
         nothing(2), contrast=torch.tensor([2.0, 0.5]), brightness=torch.tensor([0.0, 1.0])
     )
-    got = params.apply(x, None)
+    got = params.apply(x.clone(), None)
     for b, (factor, shift) in enumerate([(2.0, 0.0), (0.5, 1.0)]):
         for c in range(2):
             part = x[b, c]
@@ -58,7 +58,7 @@ def test_gamma_keeps_the_range_and_bends_it():
 def test_only_the_picked_samples_are_bent():
     x = image(2, n=3)
     gamma, inverted = torch.tensor([1.0, 0.7, 1.0]), torch.tensor([True, True, False])
-    got = replace(nothing(3), gamma=gamma, inverted=inverted).apply(x, None)
+    got = replace(nothing(3), gamma=gamma, inverted=inverted).apply(x.clone(), None)
     assert torch.equal(got[[0, 2]], x[[0, 2]])
     torch.testing.assert_close(got[1], bend(x, gamma, inverted)[1])
 
@@ -66,14 +66,14 @@ def test_only_the_picked_samples_are_bent():
 def test_noise_has_the_asked_spread_and_is_repeatable():
     x = image(3)
     params = replace(nothing(2), noise=torch.tensor([0.5, 0.0]))
-    got = params.apply(x, None)
-    assert torch.equal(got, params.apply(x, None))
+    got = params.apply(x.clone(), None)
+    assert torch.equal(got, params.apply(x.clone(), None))
     assert torch.equal(got[1], x[1])
     for c in range(2):
         noise = (got - x)[0, c].flatten() / x[0, c].std(correction=0) / 0.5
         assert stats.kstest(noise.numpy(), "norm").pvalue > 1e-3
     # In brightness and noise alike, the deviation is the one before contrast.
-    doubled = replace(params, contrast=torch.tensor([2.0, 2.0])).apply(x, None)
+    doubled = replace(params, contrast=torch.tensor([2.0, 2.0])).apply(x.clone(), None)
     mean = x.mean((2, 3, 4), keepdim=True)
     torch.testing.assert_close(doubled - (x * 2 - mean), got - x, rtol=0, atol=1e-4)
 
@@ -83,7 +83,7 @@ def test_rician_noise_follows_its_law():
     x = torch.full((1, 1, 40, 40, 20), -1.0)
     x[..., 20:, :] = 3.0
     params = replace(nothing(1), noise=torch.tensor([0.4]), rician=True)
-    got, sigma = params.apply(x, None) + 1.0, 0.4 * 2.0  # the image's deviation is 2
+    got, sigma = params.apply(x.clone(), None) + 1.0, 0.4 * 2.0  # the image's deviation is 2
     air, tissue = got[..., :20, :].flatten().numpy(), got[..., 20:, :].flatten().numpy()
     assert float(air.min()) >= 0
     assert stats.kstest(air / sigma, "rayleigh").pvalue > 1e-3
