@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ from medssl.training.history import History, Reporter
 from medssl.training.optim import make_optimiser, set_rates
 from medssl.training.schedule import Schedule
 from medssl.training.settings import LoopConfig
+from medssl.training.step import check_finite, moved, scalar, seed_step
 from medssl.training.stopping import StopRequest, stopped
 from medssl.training.system import SystemMeter
 from medssl.training.task import AfterStep, Batches, Task, Watcher
@@ -71,9 +73,20 @@ class Engine:
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
         if error[0] is None and world()[1] > 1:
-            # What follows is computed by each process alone.
-            self._fabric.barrier()
-            dist.destroy_process_group()
+            self._part()
+
+    def _part(self) -> None:
+        """Leave the other processes: what follows is computed by each alone.
+
+        DDP holds on to the process group, and whoever lets go of it last waits for its threads. In
+        DDP's destructor that would be with Python's lock, which those threads may need: a deadlock,
+        seen in two runs of nine on busy cores. So DDP goes first.
+        """
+        self._fabric.barrier()
+        del self._model, self._stepper
+        self._logs.clear()
+        gc.collect()
+        dist.destroy_process_group()
 
     def restore(self) -> None:
         """Go on from the newest checkpoint that leads to the run's steps."""
@@ -117,7 +130,7 @@ class Engine:
             due = (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps
             if due or stop:
                 # A checkpoint of ruined weights would push out the good ones.
-                _check_finite(self._numbers()[0], step + 1, config)
+                check_finite(self._numbers()[0], step + 1, config)
                 self._save(step + 1, schedule)
             if step + 1 == schedule.branch < config.steps:
                 self._save(step + 1, schedule, BRANCH)
@@ -151,11 +164,11 @@ class Engine:
             decay = cosine_between(decay, config.weight_decay_end, step / self._first_steps)
         self._lr = config.lr * schedule.factor(step)
         set_rates(self._optimiser, self._lr, decay)
-        _seed(config.seed, step, fabric.global_rank)
+        seed_step(config.seed, step, fabric.global_rank)
         losses, found = [], []
         for micro in range(config.accumulate):
             self._timer.mark()
-            batch = _moved(next(supply), fabric.device)
+            batch = moved(next(supply), fabric.device)
             self._timer.mark()
             for watcher in self._watchers:
                 watcher.before_step(step + 1, batch)
@@ -213,7 +226,7 @@ class Engine:
             measured = self._speed(done)
             for watcher in self._watchers:
                 watcher.on_row(done, dict(row))
-            _check_finite(numbers, done, config)
+            check_finite(numbers, done, config)
         if self._after_step and self._leads:
             extra = self._after_step(done, self._batch)
             if extra:
@@ -237,7 +250,7 @@ class Engine:
 
     def _numbers(self) -> tuple[dict[str, float], bool]:
         """The logged scalars, means over micro-steps and processes, in one transfer; and stop."""
-        parts = [torch.stack([_scalar(v) for v in found]).mean() for found in self._logs.values()]
+        parts = [torch.stack([scalar(v) for v in found]).mean() for found in self._logs.values()]
         asked = 1.0 if self._stop.asked else 0.0
         if self._fabric.world_size == 1:
             return dict(zip(self._logs, torch.stack(parts).tolist(), strict=True)), bool(asked)
@@ -263,34 +276,3 @@ class Engine:
     def _scaler(self) -> Any:
         """What scales losses in fp16, else None."""
         return getattr(self._fabric.strategy.precision, "scaler", None)
-
-
-def _scalar(value: Tensor) -> Tensor:
-    return value.detach().float().reshape(())
-
-
-def _moved(batch: Any, device: torch.device) -> Any:
-    """The batch on the device; nothing waits."""
-    if device.type == "cpu":
-        return batch
-    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-
-
-def _seed(seed: int, step: int, rank: int) -> None:
-    """Seed torch's generators by the step, so that a resumed run needs no state of theirs."""
-    number = (seed * 1_000_003 + step) * 4096 + rank
-    torch.default_generator.manual_seed(number)
-    if torch.cuda.is_available():
-        torch.cuda.manual_seed(number)
-
-
-def _check_finite(numbers: dict[str, float], step: int, config: LoopConfig) -> None:
-    # With fp16 a gradient that overflows is skipped and its scale halved: no divergence.
-    free = "gradient_norm" if config.precision == "fp16" else ""
-    checked = [value for name, value in numbers.items() if name != free]
-    if not all(abs(value) < float("inf") for value in checked):
-        raise MedsslError(
-            "TRAINING_DIVERGED",
-            f"The loss or its gradient is not finite at step {step}",
-            fix="Lower lr, or use precision=fp32.",
-        )

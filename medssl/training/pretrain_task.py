@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medssl.losses.gather import gather_rows
 from medssl.losses.measures import (
     alignment,
     divergence_from_uniform,
@@ -28,7 +29,8 @@ class PretrainTask(Task):
     """Feeds normalised crops to a method, and measures its embeddings.
 
     The last embeddings stay on the device, because the rank of a small batch says little. They are
-    part of the state, so that a resumed run goes on with the numbers it would have had.
+    part of the state, so that a resumed run goes on with the numbers it would have had. Numbers are
+    of the samples of all processes, so that they do not depend on how many there are.
 
     Args:
         method: what is trained.
@@ -53,37 +55,43 @@ class PretrainTask(Task):
         """One step of the method: its loss, and what to log."""
         draw = Draw(batch["key"], METHOD_STREAM)
         step = self.method.step(normalised(batch), draw, batch["spacing"])
+        embedding = None
         if step.embedding is not None:
-            self._remember(step.embedding)
-        logs = {**step.logs, **self._measured(step)} if self.measure else dict(step.logs)
+            embedding = gather_rows(step.embedding.detach().float())
+            self._remember(embedding)
+        logs = dict(step.logs)
+        if self.measure:
+            logs |= self._measured(step, embedding)
         return step.loss, logs
 
     def after_update(self, progress: float) -> None:
         """See :class:`medssl.training.task.Task`."""
         self.method.after_update(progress)
 
-    @torch.no_grad()
     def _remember(self, embedding: Tensor) -> None:
-        new = embedding.detach()[-self._queue :].float()
+        new = embedding[-self._queue :]
         if not self.recent.numel():
             self.recent = new.new_zeros(self._queue, new.shape[1])
         self.recent = torch.cat((self.recent[len(new) :], new))
 
-    def _measured(self, step: Step) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def _measured(self, step: Step, embedding: Tensor | None) -> dict[str, Tensor]:
         """The numbers of one step; those that compare samples need two of them."""
         found: dict[str, Tensor] = {}
-        if step.embedding is not None:
+        if embedding is not None:
             found["effective_rank"] = effective_rank(self.recent)
-            if len(step.embedding) > 1:
-                found["embedding_std"] = spread(step.embedding)
+            if len(embedding) > 1:
+                found["embedding_std"] = spread(embedding)
         if step.positives is not None:
-            found["alignment"] = alignment(*step.positives)
-            if len(step.positives[0]) > 1:
-                found["uniformity"] = uniformity(step.positives[0])
+            one, other = (gather_rows(rows.detach()) for rows in step.positives)
+            found["alignment"] = alignment(one, other)
+            if len(one) > 1:
+                found["uniformity"] = uniformity(one)
         if step.teacher_probs is not None:
-            self.prototypes = step.teacher_probs.shape[1]
-            found["teacher_entropy"] = entropy(step.teacher_probs)
-            found["teacher_kl_uniform"] = divergence_from_uniform(step.teacher_probs)
+            probs = gather_rows(step.teacher_probs.detach())
+            self.prototypes = probs.shape[1]
+            found["teacher_entropy"] = entropy(probs)
+            found["teacher_kl_uniform"] = divergence_from_uniform(probs)
         if step.trivial_loss is not None:
             found["trivial_loss"] = torch.full_like(step.loss.detach(), step.trivial_loss)
         return found
