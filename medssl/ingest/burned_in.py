@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from medssl.errors import MedsslError
+from medssl.ingest.pieces import AROUND, Runs, white_tophat
 
 Array = npt.NDArray[Any]
 
@@ -115,7 +115,7 @@ def _bright(picture: Array) -> int:
     if min(grey.shape) < 2 * _HEIGHTS[0] or not low < high:
         return 0
     grey = (grey - low) / (high - low)
-    strokes = ndimage.white_tophat(grey, _STROKE)
+    strokes = white_tophat(grey, _STROKE)
     return max(_longest(boxes) for boxes in _all_boxes(strokes, grey))
 
 
@@ -129,23 +129,22 @@ def _all_boxes(strokes: Array, grey: Array) -> Iterable[Array]:
 
 def _boxes(marked: Array, grey: Array) -> Array:
     """(box, 5): first and last row, first and last column, highest value."""
-    pieces, count = ndimage.label(marked, structure=np.ones((3, 3)))
-    if not count:
+    runs = Runs.of(marked[None], AROUND)
+    if runs.count < _LETTERS:
         return np.empty((0, 5))
-    ends = np.array(
-        [[r.start, r.stop - 1, c.start, c.stop - 1] for r, c in ndimage.find_objects(pieces)]
-    )
+    boxes = np.column_stack([*runs.boxes(), runs.highest(grey[None])])
+    ends = boxes[:, :4]
     size = np.maximum(ends[:, 1] - ends[:, 0], ends[:, 3] - ends[:, 2]) + 1
-    kept = np.flatnonzero((size >= _HEIGHTS[0]) & (size <= _WIDEST * _HEIGHTS[1]))
-    peaks = np.asarray(ndimage.maximum(grey, pieces, kept + 1)).reshape(-1)
-    boxes = np.column_stack([ends[kept], peaks])
-    return boxes[np.argsort(-boxes[:, 4], kind="stable")[:_MOST]]
+    boxes = boxes[(size >= _HEIGHTS[0]) & (size <= _WIDEST * _HEIGHTS[1])]
+    return np.asarray(boxes[np.argsort(-boxes[:, 4], kind="stable")[:_MOST]])
 
 
 def _longest(boxes: Array) -> int:
     """Characters of the longest chain of boxes that could be one line, from left to right."""
     tall, wide = boxes[:, 1] - boxes[:, 0] + 1, boxes[:, 3] - boxes[:, 2] + 1
     boxes = boxes[(tall >= _HEIGHTS[0]) & (tall <= _HEIGHTS[1]) & (wide <= _WIDEST * tall)]
+    if len(boxes) < _LETTERS:
+        return 0
     boxes = boxes[np.argsort(boxes[:, 2], kind="stable")]
     top, bottom, left, right, peak = boxes.T
     tall, wide = bottom - top + 1, right - left + 1

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medssl.ingest.head import NASION, Fitter, Pose
-from medssl.ingest.relief import Match, match
 from medssl.ingest.skin import Skin, find_skin, upper
 from medssl.store.grid import spacing_of
+
+if TYPE_CHECKING:
+    from medssl.ingest.head import Fitter, Pose
+    from medssl.ingest.relief import Match
 
 Array = npt.NDArray[Any]
 
@@ -97,6 +99,8 @@ def face_state(
         return FaceState(UNKNOWN, "not of the size of a head")
     if not thorough and np.sort(spacing)[1] > _FINE_MM:
         return FaceState(UNKNOWN, "a coarse head, not looked at closely")
+    from medssl.ingest.head import Fitter  # with SciPy, which is slow to import
+
     fitter = Fitter(part)
     pose, seen = _locate(fitter)
     if seen is None or not _certain(pose, seen):
@@ -119,6 +123,9 @@ def _no_face_by_shape(skin: Skin, body_part: str) -> str:
 
 def _locate(fitter: Fitter, yaw: float = 0.0) -> tuple[Pose, Match | None]:
     """Fit, look for the face, and fit again to where it was seen."""
+    from medssl.ingest.head import NASION
+    from medssl.ingest.relief import match
+
     pose = fitter.fit(yaw)
     seen = match(fitter, pose)
     for _ in range(2):
@@ -146,6 +153,8 @@ def faces_backwards(fitter: Fitter, pose: Pose) -> bool:
 
     Then the affine may say front where back is, or neither is seen well.
     """
+    from medssl.ingest.relief import match
+
     front = match(fitter, pose)
     other = _locate(fitter, 180.0)[1]
     if front is None:

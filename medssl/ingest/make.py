@@ -8,13 +8,16 @@ from dataclasses import asdict, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import Exit, MedsslError
+from medssl.ingest.burned_in import text_defects
+from medssl.ingest.deface import without_face
 from medssl.ingest.dicom import same_pixels
+from medssl.ingest.face import FaceState
 from medssl.ingest.headers import SliceHeader
 from medssl.ingest.isolate import caught
 from medssl.ingest.jobs import Drawing, Job, Picture
@@ -28,9 +31,6 @@ from medssl.ingest.survey import Survey
 from medssl.ingest.volume import DicomVolume
 from medssl.store.arrays import file_hash
 from medssl.store.written import Written, write_volume
-
-if TYPE_CHECKING:
-    from medssl.ingest.face import FaceState
 
 Array = npt.NDArray[Any]
 
@@ -110,7 +110,6 @@ def read(job: Job) -> Iterator[Picture]:
 
 
 def _read_dicom(job: Job) -> Iterator[Picture]:
-    from medssl.ingest.burned_in import text_defects
     from medssl.ingest.colour import FrameReader
 
     reader, drawing, faces = FrameReader(), job.drawing, _Faces(job)
@@ -141,8 +140,6 @@ class _Faces:
         """The same with what is known of its face, or without it."""
         if picture.affine is None:
             return picture
-        from medssl.ingest.deface import without_face
-
         grid = (picture.array.shape, picture.affine.tobytes())
         array, seen = without_face(
             picture.array,
@@ -198,8 +195,6 @@ def _searched(picture: Picture, job: Job) -> Picture:
     """
     if picture.affine is not None or job.kind is Kind.DICOM:
         return picture
-    from medssl.ingest.burned_in import text_defects
-
     text = text_defects(picture.array, job.modality, allow=job.allow)
     return replace(picture, defects=[*picture.defects, *text])
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
+from medssl.ingest.pieces import FACES, Runs, closed, filled
 from medssl.store.grid import spacing_of, to_canonical
 
 Array = npt.NDArray[Any]
@@ -21,7 +21,6 @@ COARSE_MM = 3.5
 _AIR_HU = -300.0
 _HEAD_MM = 220.0
 _OPENING_MM = 7.0
-_IN_PLANE = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])
 
 
 @dataclass(frozen=True)
@@ -174,17 +173,15 @@ def _threshold(values: Array) -> float:
 
 def _largest(mask: Array, spacing: Sequence[float]) -> Array:
     """The largest piece of an opening by 7 mm, grown back by as much."""
-    wide = ndimage.binary_closing(np.pad(mask, 2), iterations=2)[2:-2, 2:-2, 2:-2] | mask
     # Filled slice by slice, or the scalp over a dark skull would be opened away.
-    mask = np.asarray(ndimage.binary_fill_holes(wide, structure=_IN_PLANE))
+    mask = filled(closed(mask, 2))
     if mask.all():
         return mask
-    labels, count = ndimage.label(~near(~mask, spacing, _OPENING_MM))
-    if count == 0:
+    runs = Runs.of(~near(~mask, spacing, _OPENING_MM), FACES)
+    if runs.count == 0:
         return np.zeros_like(mask)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return near(labels == int(sizes.argmax()), spacing, 2 * _OPENING_MM) & mask
+    largest = np.arange(runs.count) == runs.sizes().argmax()
+    return near(runs.mask(mask.shape, largest), spacing, 2 * _OPENING_MM) & mask
 
 
 def near(mask: Array, spacing: Sequence[float], reach: float) -> Array:

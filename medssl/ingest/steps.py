@@ -14,7 +14,7 @@ from medssl.ingest.bids import DESCRIPTION
 from medssl.ingest.burned_in import CODE as TEXT
 from medssl.ingest.completeness import outgrown
 from medssl.ingest.earlier import Earlier, series_of
-from medssl.ingest.face import VISIBLE, face_notes
+from medssl.ingest.face import REMOVED, VISIBLE, face_notes
 from medssl.ingest.inputs import Inputs, gather, mark_unplanned, notes_on
 from medssl.ingest.load import Loader
 from medssl.ingest.make import item_of, make, read_labels_in_a_process, same_in_a_process
@@ -192,9 +192,11 @@ class Steps:
 
 def _ready_for_heads(faces: Sequence[str]) -> None:
     """Import here what children fit heads with, once there was one: they then all have it."""
-    if faces and faces[-1] == VISIBLE:
+    if faces and faces[-1] in (VISIBLE, REMOVED):
         import scipy.optimize
         import scipy.spatial.transform  # noqa: F401
+
+        import medssl.ingest.relief  # noqa: F401
 
 
 def _unread(listed: Sequence[Listed], seen: Survey) -> list[Found]:
