@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medssl.errors import MedsslError
@@ -51,6 +50,8 @@ def load(
 
 
 def _read(file: Path) -> dict[str, Any]:
+    import yaml  # here, for most that has models reads no YAML
+
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
@@ -75,6 +76,8 @@ def _override(data: dict[str, Any], text: str) -> None:
         if not isinstance(child, dict):
             raise MedsslError("CONFIG_INVALID", f"{parent} holds no keys of its own", where=key)
         data = child
+    import yaml
+
     try:
         data[last] = yaml.safe_load(value)
     except yaml.YAMLError:
