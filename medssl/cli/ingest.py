@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medssl.imports import importing
+
 if TYPE_CHECKING:
     from medssl.ingest.account import IngestSummary
 
@@ -99,7 +101,8 @@ def ingest(
     # Threads for linear algebra would take the cores that the workers need; numpy starts them when
     # it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from medssl.ingest.run import ingest as run
+    with importing():
+        from medssl.ingest.run import ingest as run
 
     names = dict(_label_name(text) for text in label_name) if label_name else None
     try:

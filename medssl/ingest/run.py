@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from medssl.cluster import Cluster
+from medssl.imports import importing
 from medssl.ingest.isolate import Limits
 from medssl.ingest.options import Options, Wishes, check_options, check_places
 from medssl.ingest.pool import Pool
@@ -72,8 +73,9 @@ def ingest(
         pool, listed = _pool(workers, scheduler, stack), walk(in_path)
         begun = None if add else begin_survey(listed, work.headers, options.allow, pool)
         # Imported while the files are looked at: it takes as long as a thousand of them.
-        from medssl.ingest.earlier import Earlier
-        from medssl.ingest.steps import Steps
+        with importing():
+            from medssl.ingest.earlier import Earlier
+            from medssl.ingest.steps import Steps
 
         earlier = Earlier.read(store_path, work.base, private, names) if add else None
         steps = Steps(store_path, private, names, options, work, pool, made_by, begun, earlier)
