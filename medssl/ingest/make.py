@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.ma  # numpy.unique imports it: once here, or else in every child
 import numpy.typing as npt
 
 from medssl.errors import Exit, MedsslError

@@ -11,9 +11,9 @@ from pathlib import Path
 from medssl.ingest.headers import Refused, SliceHeader
 from medssl.ingest.isolate import Limits
 from medssl.ingest.journal import Answer, Item
-from medssl.ingest.look import look, seen
+from medssl.ingest.look import Seen, look, seen
 from medssl.ingest.pool import Pool, run_items
-from medssl.ingest.scan import Found, Kind, Listed
+from medssl.ingest.scan import IMAGE_KINDS, Found, Kind, Listed
 from medssl.progress import track
 
 _SECONDS = 60.0  # for one header
@@ -96,13 +96,15 @@ def _merged(
         what = seen(item.path, answer.value)
         if what.slices is not None:
             result.slices[item.path] = what.slices
-            _ready_for(what.slices)
+        _ready_for(what)
         yield Found(item.path, item.relative, what.kind, what.note)
 
 
-def _ready_for(slices: list[SliceHeader] | Refused) -> None:
-    """Import pydicom here once a file needs it: children have what their parent had."""
-    if not isinstance(slices, Refused) and slices[0].raw is None:
+def _ready_for(file: Seen) -> None:
+    """Import here what a file needs: children have what their parent had."""
+    if file.kind in IMAGE_KINDS:
+        import medssl.ingest.formats  # noqa: F401
+    elif isinstance(file.slices, list) and file.slices[0].raw is None:
         import pydicom  # noqa: F401
 
 
