@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Imports in here are not searched for garbage: they make none, and it takes a tenth longer."""
+    """Import without a search for garbage now and then: it takes time and there is none."""
     collects = gc.isenabled()
     gc.disable()
     try:

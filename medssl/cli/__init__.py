@@ -79,4 +79,4 @@ def main() -> None:
         )
         sys.exit(int(Exit.BUG))
     finally:
-        gc.freeze()  # Python would search all that is left for garbage, three times over
+        gc.freeze()  # or Python would search all that is left for garbage before it ends

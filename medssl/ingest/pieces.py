@@ -49,8 +49,8 @@ class Runs:
 
         Args:
             mask: (a, b, c) bool.
-            links: what connects a run, beside itself: steps along a and b to a neighbouring line,
-                not both negative, and by how many voxels runs may miss each other there.
+            links: what connects runs: steps along a and b, none negative, to a neighbouring line,
+                and by how many voxels runs may miss each other there.
         """
         width = mask.shape[2] + 2  # with air at both ends no run reaches into the next line
         padded = np.zeros((*mask.shape[:2], width), dtype=bool)
