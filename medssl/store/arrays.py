@@ -138,13 +138,6 @@ def _parse_header(start: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     return shape, dtype, 10 + size
 
 
-def blosc2_installed() -> bool:
-    """Whether compressed chunks can be written and read here."""
-    import importlib.util
-
-    return importlib.util.find_spec("blosc2") is not None
-
-
 def write_compressed(path: Path, array: Array, chunk: Sequence[int]) -> None:
     """Write (channel, *spatial) as compressed chunks that are read one by one, losing nothing.
 

@@ -99,3 +99,15 @@ def ingested(tmp_path: Path) -> Callable[..., tuple[Any, dict[str, tuple[str, st
         return summary, {row["real_path"]: (row["outcome"], row["code"]) for row in table}
 
     return run
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Where the input goes."""
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def out(tmp_path):
+    """Where the store goes."""
+    return tmp_path / "store"

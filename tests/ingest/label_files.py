@@ -23,6 +23,8 @@ RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 
+SQUARE = [(1.5, 1.5), (4.5, 1.5), (4.5, 6.5), (1.5, 6.5)]  # mm
+
 
 def oblique(*degrees: float) -> tuple[float, ...]:
     """Direction cosines of a plane turned about x, y and z."""

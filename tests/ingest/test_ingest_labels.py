@@ -21,6 +21,7 @@ from medssl.store import Store
 sys.path.insert(0, str(Path(__file__).parent))
 from label_files import (
     SAGITTAL,
+    SQUARE,
     Series,
     as_stored,
     codes,
@@ -32,18 +33,6 @@ from label_files import (
     volumes_of,
     write_series,
 )
-
-SQUARE = [(1.5, 1.5), (4.5, 1.5), (4.5, 6.5), (1.5, 6.5)]
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "in"
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "store"
 
 
 def test_a_phantom_and_its_organs_come_back_voxel_for_voxel(root, out):

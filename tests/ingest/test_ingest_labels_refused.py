@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from pydicom.uid import generate_uid
 
 from medssl.errors import CODES, Exit
@@ -22,6 +21,7 @@ from medssl.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
 from label_files import (
+    SQUARE,
     as_stored,
     codes,
     save,
@@ -31,18 +31,6 @@ from label_files import (
     volumes_of,
     write_series,
 )
-
-SQUARE = [(1.5, 1.5), (4.5, 1.5), (4.5, 6.5), (1.5, 6.5)]
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "in"
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "store"
 
 
 def test_a_label_that_cannot_be_used_costs_itself_alone(root, out, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ import torch
 
 from medssl.errors import MedsslError
 from medssl.store import LedgerRow, Outcome, StoreInfo, StoreWriter, VolumeRecord
-from medssl.store.arrays import blosc2_installed
 from medssl.store.grid import resample
 from medssl.store.intensity import IntensityContract
 from medssl.training import cache_plan as planning
@@ -21,7 +21,7 @@ LAYOUTS = [
     "raw",
     pytest.param(
         "compressed",
-        marks=pytest.mark.skipif(not blosc2_installed(), reason="blosc2 is not installed"),
+        marks=pytest.mark.skipif(find_spec("blosc2") is None, reason="blosc2 is not installed"),
     ),
 ]
 
