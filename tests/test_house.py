@@ -20,8 +20,8 @@ PACKAGE = ROOT / "medssl"
 
 # room -> the rooms it may import. What is not listed is not allowed.
 _BASE = {
-    "bundle", "cluster", "config", "drawing", "errors", "imports", "progress", "resources",
-    "store", "tracking",
+    "bundle", "cluster", "config", "drawing", "errors", "imports", "processes", "progress",
+    "resources", "store", "tracking",
 }  # fmt: skip
 _METHODS = _BASE | {"views", "networks", "losses", "methods"}
 _VERBS = {"ingest", "training", "finetune", "evaluate", "predict"}
@@ -30,14 +30,15 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "cluster": {"errors"},
     "imports": set(),
+    "processes": set(),
     "progress": set(),
     "resources": {"errors"},
     "drawing": set(),
     "config": {"errors", "resources"},
     "store": {"errors", "progress", "config"},
-    "losses": {"errors"},
+    "losses": {"errors", "processes"},
     "views": {"errors"},
-    "networks": {"errors"},
+    "networks": {"errors", "processes"},
     "bundle": {"errors", "config", "store", "networks"},
     "tracking": {"errors", "progress", "config", "bundle"},
     "phantom": {"errors", "progress"},

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medssl.losses.gather import gather_rows, mean_value, world
 from medssl.losses.pairs import wide_pair
+from medssl.processes import gather_rows, mean_value, world
 
 
 class NTXent(nn.Module):

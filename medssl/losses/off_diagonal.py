@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medssl.losses.gather import gather_rows, sum_processes, world
+from medssl.processes import gather_rows, sum_processes, world
 
 
 def off_diagonal(a: Tensor, b: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from medssl.losses.gather import sum_processes, world
+from medssl.processes import sum_processes, world
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from medssl.losses.gather import sum_processes, world
 from medssl.losses.off_diagonal import off_diagonal
 from medssl.losses.pairs import centred, wide_pair
+from medssl.processes import sum_processes, world
 
 _EPSILON = 1e-4
 

@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from medssl.losses import NTXent
-from medssl.losses.gather import world
 from medssl.methods.base import Method, MethodConfig, Step, ViewConfig
 from medssl.networks import Encoder, Projector, pooled
+from medssl.processes import world
 from medssl.views import Draw, ViewPlan, make_views
 
 

@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-
-class _Sum(torch.autograd.Function):
-    """Sum over the processes; so is its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous().clone()
-        dist.all_reduce(total)
-        return total
+from medssl.processes import sum_processes, world
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -35,18 +18,18 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        together = self.training and dist.is_available() and dist.is_initialized()
-        if not together or dist.get_world_size() == 1:
+        size = world()[1]
+        if not self.training or size == 1:
             return super().forward(x)
         if x.ndim != 2:
             raise ValueError(f"this batch norm takes (B, C), not {tuple(x.shape)}")
-        count = len(x) * dist.get_world_size()
+        count = len(x) * size
         with torch.autocast(x.device.type, enabled=False):
             wide = x if x.dtype == torch.float64 else x.float()
-            mean = _total(wide.sum(0)) / count
+            mean = sum_processes(wide.sum(0)) / count
             centred = wide - mean
             # After the mean, not as E[x^2] - mean^2, which cancels.
-            variance = _total(centred.square().sum(0)) / count
+            variance = sum_processes(centred.square().sum(0)) / count
             self._remember(mean.detach(), variance.detach() * count / max(1, count - 1))
             normed = centred * (variance + self.eps).rsqrt()
             if self.affine:
@@ -62,8 +45,3 @@ class BatchNorm(nn.BatchNorm1d):
             step = self.momentum if self.momentum is not None else 0.1
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), step)
             self.running_var.lerp_(variance.to(self.running_var.dtype), step)
-
-
-def _total(x: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
-    return total

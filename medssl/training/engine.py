@@ -14,8 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from medssl.errors import MedsslError
-from medssl.losses.gather import world
 from medssl.networks.teacher import cosine_between
+from medssl.processes import world
 from medssl.progress import track
 from medssl.tracking import Run
 from medssl.training import checkpoint

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medssl.losses.gather import gather_rows
 from medssl.losses.measures import (
     alignment,
     divergence_from_uniform,
@@ -17,6 +16,7 @@ from medssl.losses.measures import (
     uniformity,
 )
 from medssl.methods import Method, Step
+from medssl.processes import gather_rows
 from medssl.training.data import Batch, normalised
 from medssl.training.task import Task
 from medssl.views import Draw

@@ -1,4 +1,4 @@
-"""Rows of all processes, for losses that compare samples across the whole batch."""
+"""Rows and sums over all processes, with gradients: for what looks across the whole batch."""
 
 from __future__ import annotations
 
