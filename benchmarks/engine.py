@@ -25,7 +25,7 @@ import typer
 from torch.optim import AdamW
 
 from medssl import tracking
-from medssl.methods import METHODS
+from medssl.methods import METHODS, Samples
 from medssl.networks import build_encoder
 from medssl.training.loop import LoopConfig, fit
 from medssl.training.pretrain_task import PretrainTask
@@ -73,7 +73,7 @@ def task_of(case: Case) -> PretrainTask:
     dims = len(case.size)
     encoder = build_encoder(case.encoder, dims, 1, **case.options)
     kind = METHODS["mae"]
-    return PretrainTask(kind(kind.Config(), encoder, case.size))
+    return PretrainTask(kind(kind.Config(), encoder, Samples(case.size)))
 
 
 def batch_of(case: Case, rows: int) -> dict[str, torch.Tensor]:
@@ -86,6 +86,7 @@ def batch_of(case: Case, rows: int) -> dict[str, torch.Tensor]:
         "normalisation": torch.tensor([[-9.0, 9.0, 0.0, 1.0]]).repeat(rows, 1),
         "spacing": torch.ones(rows, dims),
         "key": torch.tensor([sample_key(0, 0, n) for n in range(rows)]),
+        "volume": torch.arange(rows),
     }
 
 

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from medssl.methods.base import ViewConfig
+from medssl.methods.view_config import ViewConfig
 from medssl.methods.intensity_config import PRESETS, Modality
 from medssl.phantom import head, torso
 from medssl.store.intensity import IntensityContract, statistics

@@ -124,7 +124,7 @@ def reconstruct(
 def _method(pretrained: PretrainResult, config: dict[str, Any]) -> Method:
     """The method as pretraining left it. Views are not turned or scaled: slices are shown."""
     from medssl import config as configuration
-    from medssl.methods import METHODS
+    from medssl.methods import METHODS, Samples
     from medssl.networks import build_encoder
     from medssl.training import checkpoint
     from medssl.training.pretrain_task import PretrainTask
@@ -132,7 +132,7 @@ def _method(pretrained: PretrainResult, config: dict[str, Any]) -> Method:
     kind = METHODS[config["method"]]
     options = configuration.load(kind.Config, values={**config["options"], "view": {}})
     encoder = build_encoder(config["encoder"], config["dims"], 1, **config["encoder_options"])
-    task = PretrainTask(kind(options, encoder, config["patch_size"]))
+    task = PretrainTask(kind(options, encoder, Samples(tuple(config["patch_size"]))))
     folder = pretrained.bundle.parent / "checkpoints"
     checkpoint.load_newest(folder, task)
     return task.method.eval()
@@ -144,6 +144,7 @@ def _through(
     """Original, masked and reconstructed (x, y, z) of a normalised (1, x, y, z), patch by patch."""
     import torch
 
+    from medssl.methods import Crops
     from medssl.views import Draw
     from medssl.views.draw import sample_key
 
@@ -156,7 +157,7 @@ def _through(
         crop = torch.from_numpy(np.ascontiguousarray(padded[place]))[None, None]
         draw = Draw(torch.tensor([sample_key(0, 0, number)]))
         with torch.inference_mode():
-            seen = method.preview(crop, draw, step)
+            seen = method.preview(Crops(crop, draw, step, torch.zeros(1, dtype=torch.int64)))
         for part, name in zip(parts, ("original", "masked", "reconstruction"), strict=True):
             part[place] = seen[name][0, 0].float().numpy()
     inside = tuple(slice(0, n) for n in size)

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from medssl.bundle import Bundle, EncoderSpec, InputContract
 from medssl.errors import MedsslError
-from medssl.methods.base import ViewConfig
+from medssl.methods.view_config import ViewConfig
 from medssl.store import Store
 from medssl.store.intensity import IntensityContract
 from medssl.training.pretrain import automatic_patch

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medssl.losses import DiceCE, marginal_logits
-from medssl.methods.base import ViewConfig
+from medssl.methods.view_config import ViewConfig
 from medssl.training.data import Batch, normalised
 from medssl.training.loop import Task
 from medssl.views import Draw, make_view

@@ -1,7 +1,7 @@
 """The self-supervised methods by name."""
 
 from medssl.errors import MedsslError
-from medssl.methods.base import Method, MethodConfig, Step
+from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
 from medssl.methods.intensity_config import check_views
 from medssl.methods.mae import MAE
 from medssl.methods.simclr import SimCLR
@@ -22,4 +22,13 @@ def method_class(name: str) -> type[Method]:
     return METHODS[name]
 
 
-__all__ = ["METHODS", "Method", "MethodConfig", "Step", "check_views", "method_class"]
+__all__ = [
+    "METHODS",
+    "Crops",
+    "Method",
+    "MethodConfig",
+    "Samples",
+    "Step",
+    "check_views",
+    "method_class",
+]

@@ -8,15 +8,15 @@ layer (Tian et al. 2023, "SparK", section 3).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from pydantic import Field
 from torch import Tensor
 
 from medssl.losses import MaskedMSE, denormalise_patches
-from medssl.methods.base import Method, MethodConfig, Step, ViewConfig
+from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
+from medssl.methods.view_config import ViewConfig
 from medssl.networks import ConvReconstructor, Encoder, TokenReconstructor, ViT
-from medssl.views import Draw, make_view, masked_count, random_mask, upsample_mask
+from medssl.views import make_view, masked_count, random_mask, upsample_mask
 
 
 class MAEConfig(MethodConfig):
@@ -38,8 +38,9 @@ class MAE(Method):
 
     Config = MAEConfig
 
-    def __init__(self, config: MAEConfig, encoder: Encoder, patch_size: Sequence[int]) -> None:
-        super().__init__(config, encoder, patch_size)
+    def __init__(self, config: MAEConfig, encoder: Encoder, samples: Samples) -> None:
+        super().__init__(config, encoder, samples)
+        patch_size = samples.patch_size
         if isinstance(encoder, ViT):
             self.reconstructor: TokenReconstructor | ConvReconstructor = TokenReconstructor(
                 encoder, config.decoder_dim, config.decoder_depth
@@ -52,7 +53,7 @@ class MAE(Method):
                 f"a patch of {list(patch_size)} is not a whole number of cells of {cell} voxels, "
                 f"or the cell not a multiple of the encoder's stride {encoder.strides[-1]}"
             )
-        self._size = tuple(patch_size)
+        self._size = patch_size
         self._grid = tuple(size // cell for size in patch_size)
         self._visible = math.prod(self._grid) - masked_count(self._grid, config.mask_ratio)
         self._ratio, self._settings = config.mask_ratio, config.view.settings()
@@ -64,9 +65,9 @@ class MAE(Method):
         """The encoder, as the reconstructor holds it."""
         return self.reconstructor.encoder
 
-    def step(self, crops: Tensor, draw: Draw, spacing: Tensor) -> Step:
+    def step(self, crops: Crops) -> Step:
         """Mean squared error on the hidden cells of an augmented crop."""
-        image, mask = self._masked(crops, draw, spacing)
+        image, mask = self._masked(crops)
         if isinstance(self.reconstructor, TokenReconstructor):
             predicted, target, embedding = self.reconstructor.masked_patches(
                 image, mask, self._visible
@@ -75,13 +76,13 @@ class MAE(Method):
         reconstruction, embedding = self.reconstructor.with_embedding(image, mask)
         return Step(self._loss(reconstruction, image, mask), embedding=embedding)
 
-    def views(self, crops: Tensor, draw: Draw, spacing: Tensor) -> list[Tensor]:
+    def views(self, crops: Crops) -> list[Tensor]:
         """One view of every crop, before masking."""
-        return [make_view(crops, draw, self._settings, self._size, spacing).image]
+        return [make_view(crops.image, crops.draw, self._settings, self._size, crops.spacing).image]
 
-    def preview(self, crops: Tensor, draw: Draw, spacing: Tensor) -> dict[str, Tensor]:
+    def preview(self, crops: Crops) -> dict[str, Tensor]:
         """The original, what is left of it, and the reconstruction of the hidden cells."""
-        image, mask = self._masked(crops, draw, spacing)
+        image, mask = self._masked(crops)
         reconstruction = self.reconstructor(image, mask, self._visible)
         if self._normalise:
             reconstruction = denormalise_patches(reconstruction, image, self._grid)
@@ -97,6 +98,6 @@ class MAE(Method):
         state = self.reconstructor.state_dict()
         return {k: v for k, v in state.items() if k.startswith(("encoder.", "decoder."))}
 
-    def _masked(self, crops: Tensor, draw: Draw, spacing: Tensor) -> tuple[Tensor, Tensor]:
-        (image,) = self.views(crops, draw, spacing)
-        return image, random_mask(draw.fork(2), self._grid, self._ratio)
+    def _masked(self, crops: Crops) -> tuple[Tensor, Tensor]:
+        (image,) = self.views(crops)
+        return image, random_mask(crops.draw.fork(2), self._grid, self._ratio)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medssl.networks.decoder import Decoder
 from medssl.networks.encoder import Encoder
-from medssl.networks.heads import ClassificationHead, Projector, pooled
+from medssl.networks.heads import ClassificationHead, Embedder, Projector, pooled
 from medssl.networks.mae import ConvReconstructor, TokenReconstructor
 from medssl.networks.models import (
     ENCODERS,
@@ -15,6 +15,7 @@ from medssl.networks.models import (
     build_model,
 )
 from medssl.networks.norms import BatchNorm
+from medssl.networks.queue import Queue
 from medssl.networks.teacher import Teacher, cosine_between
 from medssl.networks.unet import UNetEncoder
 from medssl.networks.vit import ViT
@@ -26,9 +27,11 @@ __all__ = [
     "Classifier",
     "ConvReconstructor",
     "Decoder",
+    "Embedder",
     "Encoder",
     "EncoderOnly",
     "Projector",
+    "Queue",
     "Segmenter",
     "Teacher",
     "TokenReconstructor",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from medssl.networks.encoder import Encoder
 from medssl.networks.norms import BatchNorm
 
 
@@ -34,6 +35,24 @@ class Projector(nn.Sequential):
             modules += [nn.Linear(inputs, hidden, bias=False), BatchNorm(hidden), nn.ReLU()]
             inputs = hidden
         super().__init__(*modules, nn.Linear(inputs, outputs))
+
+
+class Embedder(nn.Module):
+    """An encoder and the projector on its pooled features: what has a teacher.
+
+    Args:
+        encoder: any; its deepest feature map is pooled.
+        projector: takes (B, channels).
+    """
+
+    def __init__(self, encoder: Encoder, projector: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.projector = encoder, projector
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, in_channels, *spatial) -> features (B, channels) and projections (B, D)."""
+        features = pooled(self.encoder(x))
+        return features, self.projector(features)
 
 
 class ClassificationHead(nn.Module):

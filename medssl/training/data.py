@@ -40,7 +40,7 @@ class Batch(TypedDict):
     *crop), uint8, or int32 where values are larger, zeros where a volume has none; (B, 0) where
     labels are not asked for; target: int64 (B,), the class, -1 where there is none; normalisation:
     float32 (B, 4), the low, high, shift and scale of every sample; spacing: float32 (B, d), mm of
-    the crop's voxels; key: int64 (B,).
+    the crop's voxels; key: int64 (B,); volume: int64 (B,), its place among the source's volumes.
     """
 
     image: Tensor
@@ -49,6 +49,7 @@ class Batch(TypedDict):
     normalisation: Tensor
     spacing: Tensor
     key: Tensor
+    volume: Tensor
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ class CropSource(Dataset[dict[str, Any]]):
             "normalisation": ((4,), np.dtype(np.float32)),
             "spacing": ((dims,), np.dtype(np.float32)),
             "key": ((), np.dtype(np.int64)),
+            "volume": ((), np.dtype(np.int64)),
         }
 
     def write(self, number: int, batch: Mapping[str, Array], place: int) -> None:
@@ -173,6 +175,7 @@ class CropSource(Dataset[dict[str, Any]]):
         own = [volume.spacing[axis] for axis in where.axes]
         batch["spacing"][place] = self._shape.spacing or own
         batch["key"][place] = key
+        batch["volume"][place] = index
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         """The sample as tensors, without a batch in front."""

@@ -20,14 +20,13 @@ from medssl import tracking
 from medssl.store import Store
 from medssl.store.intensity import IntensityContract
 from medssl.training.cache_plan import cache_plan
-from medssl.training.data import loader, normalised
+from medssl.training.data import loader
 from medssl.training.loop import fit
 from medssl.training.prepare import Prepared, prepare, sized
 from medssl.training.pretrain import PretrainConfig, resolve
-from medssl.training.pretrain_task import METHOD_STREAM
+from medssl.training.pretrain_task import crops_of
 from medssl.training.system import cores, memory_free, memory_peak
 from medssl.training.trial import Trial
-from medssl.views import Draw
 
 SECONDS = 30.0
 _COMPUTING = ("views", "gradients", "optimiser")
@@ -219,11 +218,10 @@ def _computing(
     """Samples a second of views, of forward and backward without them, and of the optimiser."""
     batch = trial.moved(next(iter(loader(prepared.source, config.batch_size, 0, 1, 0))))
     method = prepared.task.method.to(trial.device)
-    draw = Draw(batch["key"], METHOD_STREAM)
 
     def views() -> None:
         with torch.no_grad():
-            method.views(normalised(batch), draw, batch["spacing"])  # type: ignore[arg-type]
+            method.views(crops_of(batch))  # type: ignore[arg-type]
 
     def timed(work: Callable[[], object]) -> float:
         return trial.seconds(work, budget)

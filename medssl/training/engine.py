@@ -165,6 +165,7 @@ class Engine:
         self._lr = config.lr * schedule.factor(step)
         set_rates(self._optimiser, self._lr, decay)
         seed_step(config.seed, step, fabric.global_rank)
+        self._task.begin_step(step, min(1.0, step / self._first_steps))
         losses, found = [], []
         for micro in range(config.accumulate):
             self._timer.mark()

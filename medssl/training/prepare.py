@@ -12,7 +12,7 @@ import torch
 from medssl import config as configuration
 from medssl.bundle import Architecture, EncoderSpec, build
 from medssl.errors import MedsslError
-from medssl.methods import METHODS, Method
+from medssl.methods import METHODS, Method, Samples
 from medssl.networks import Encoder
 from medssl.store import Store
 from medssl.training.batch_size import largest_batch
@@ -85,7 +85,8 @@ def _method(
     options = configuration.load(kind.Config, values=config.options)
     encoder = build(Architecture(encoder=spec)).get_submodule("encoder")
     assert isinstance(encoder, Encoder)
+    samples = Samples(tuple(config.patch_size or ()), len(volume_ids))
     try:
-        return kind(options, encoder, config.patch_size or []), spec
+        return kind(options, encoder, samples), spec
     except ValueError as error:
         raise MedsslError("CONFIG_INVALID", str(error), where="patch_size or options") from None

@@ -27,16 +27,16 @@ from medssl.store import Store
 from medssl.store.intensity import IntensityContract
 from medssl.store.named_splits import splits_of
 from medssl.training.crop_config import CropConfig, in_planes, resolved_crops
-from medssl.training.data import Batch, loader, normalised
+from medssl.training.data import Batch, loader
 from medssl.training.devices import check, is_leader, leave_to_leader
 from medssl.training.figures import curve_figure, preview_figure
 from medssl.training.folder import as_before, earlier_subjects, open_folder, remember_run
 from medssl.training.loop import History, LoopConfig
 from medssl.training.prepare import AUTO, prepare, sized
-from medssl.training.pretrain_task import METHOD_STREAM
+from medssl.training.pretrain_task import crops_of
+from medssl.training.step import moved
 from medssl.training.watch import WatchConfig
 from medssl.training.watched import fit_watched
-from medssl.views import Draw
 
 # Automatic patches are no larger than this, so that a first run fits a small machine.
 LARGEST_PATCH = {2: 224, 3: 64}
@@ -198,10 +198,8 @@ def _preview(method: Method, sample: Batch, out: Path, step: int, run: tracking.
     place = next(method.parameters()).device
     training = method.training
     method.eval()
-    crops = normalised(sample).to(place)
     with torch.no_grad():
-        draw = Draw(sample["key"].to(place), METHOD_STREAM)
-        images = method.preview(crops, draw, sample["spacing"].to(place))
+        images = method.preview(crops_of(moved(sample, place)))
     method.train(training)
     figure = preview_figure(images)
     path = out / "previews" / f"step-{step:08d}.png"

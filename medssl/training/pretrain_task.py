@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medssl.losses.measures import (
     alignment,
@@ -15,7 +15,7 @@ from medssl.losses.measures import (
     spread,
     uniformity,
 )
-from medssl.methods import Method, Step
+from medssl.methods import Crops, Method, Step
 from medssl.processes import gather_rows
 from medssl.training.data import Batch, normalised
 from medssl.training.task import Task
@@ -23,6 +23,22 @@ from medssl.views import Draw
 
 # A view is drawn from its own stream, so the crop's and the method's numbers are unrelated.
 METHOD_STREAM = 1
+
+
+def crops_of(batch: Batch) -> Crops:
+    """The batch as a method sees it, on the batch's device."""
+    draw = Draw(batch["key"], METHOD_STREAM)
+    return Crops(normalised(batch), draw, batch["spacing"], batch["volume"])
+
+
+def weight_norm(module: nn.Module) -> Tensor:
+    """The length of the trained weights of all linear layers and convolutions, as one vector.
+
+    Returns:
+        float32 (); 1 where there are none.
+    """
+    weights = [p.detach() for p in module.parameters() if p.requires_grad and p.ndim > 1]
+    return torch.stack(torch._foreach_norm(weights)).float().norm() if weights else torch.ones(())
 
 
 class PretrainTask(Task):
@@ -53,8 +69,7 @@ class PretrainTask(Task):
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """One step of the method: its loss, and what to log."""
-        draw = Draw(batch["key"], METHOD_STREAM)
-        step = self.method.step(normalised(batch), draw, batch["spacing"])
+        step = self.method.step(crops_of(batch))
         embedding = None
         if step.embedding is not None:
             embedding = gather_rows(step.embedding.detach().float())
@@ -63,6 +78,10 @@ class PretrainTask(Task):
         if self.measure:
             logs |= self._measured(step, embedding)
         return step.loss, logs
+
+    def begin_step(self, number: int, progress: float) -> None:
+        """See :class:`medssl.training.task.Task`."""
+        self.method.number, self.method.progress = number, progress
 
     def after_update(self, progress: float) -> None:
         """See :class:`medssl.training.task.Task`."""
@@ -77,7 +96,7 @@ class PretrainTask(Task):
     @torch.no_grad()
     def _measured(self, step: Step, embedding: Tensor | None) -> dict[str, Tensor]:
         """The numbers of one step; those that compare samples need two of them."""
-        found: dict[str, Tensor] = {}
+        found = {"weight_norm": weight_norm(self)}
         if embedding is not None:
             found["effective_rank"] = effective_rank(self.recent)
             if len(embedding) > 1:

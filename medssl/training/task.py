@@ -15,6 +15,9 @@ class Task(nn.Module):
         """One step on one batch (:class:`medssl.training.data.Batch`)."""
         raise TypeError("a Task defines forward")
 
+    def begin_step(self, number: int, progress: float) -> None:
+        """Called before each step; ``number`` from 0, ``progress`` from 0 to below 1."""
+
     def after_update(self, progress: float) -> None:
         """Called after each optimiser step; ``progress`` goes from 0 to 1 at the last step."""
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from medssl.config import StrictModel
 from medssl.errors import MedsslError
 from medssl.training.data import Batch
-from medssl.training.pretrain_task import PretrainTask
+from medssl.training.pretrain_task import PretrainTask, weight_norm
 from medssl.training.settings import LoopConfig
 
 _LOG = logging.getLogger(__name__)
@@ -54,6 +54,11 @@ class WatchConfig(StrictModel):
         description="collapsed where the teacher gives all samples one prototype, or each all"
         " alike, to this share of ln K",
     )
+    growth: float = Field(
+        10.0,
+        ge=1,
+        description="broken where the weights are longer than at the start by this factor",
+    )
     loss: float = Field(
         0.002, ge=0, description="nothing learned where the loss is this near to its trivial value"
     )
@@ -72,12 +77,17 @@ class CollapseMonitor:
         warmup: steps whose learning rate is still rising.
         shape: (rows, dimensions) of the embeddings that the rank is of, and K of the teacher's
             prototypes; called when a row is judged, for it is known after the first step only.
+        weights: the length of all weights at the start.
     """
 
     def __init__(
-        self, config: WatchConfig, warmup: int, shape: Callable[[], tuple[int, int, int]]
+        self,
+        config: WatchConfig,
+        warmup: int,
+        shape: Callable[[], tuple[int, int, int]],
+        weights: float = math.inf,
     ) -> None:
-        self._config, self._shape = config, shape
+        self._config, self._shape, self._weights = config, shape, weights
         self._from = max(config.grace, warmup)
         self._best = 0.0
         self._held: dict[str, int] = {}
@@ -88,6 +98,7 @@ class CollapseMonitor:
             "uniformity": self._point,
             "teacher": self._teacher,
             "trivial_loss": self._loss,
+            "weight_norm": self._growth,
         }
 
     def judge(self, step: int, row: Row) -> str:
@@ -157,6 +168,14 @@ class CollapseMonitor:
             return f"the teacher gives all images one of its {prototypes} prototypes"
         return ""
 
+    def _growth(self, row: Row) -> str:
+        # Behind norms a network can outlive steps that replace its weights, with a loss that looks
+        # fine; what it had learned is gone each time.
+        times = row.get("weight_norm", 0.0) / self._weights
+        if times <= self._config.growth:
+            return ""
+        return f"the weights ran away, they are {times:.3g} times as long as at the start"
+
     def _loss(self, row: Row) -> str:
         trivial = row.get("trivial_loss", math.inf)
         if not math.isfinite(trivial) or abs(row["loss"] - trivial) > self._config.loss * trivial:
@@ -194,6 +213,7 @@ class Watch:
             config,
             warmup,
             lambda: (*task.recent.shape, task.prototypes),
+            float(weight_norm(task)),
         )
         self._warned = False
         self._first_bad: Tensor | None = None

@@ -15,7 +15,7 @@ from medssl.finetune import FinetuneConfig, finetune
 from medssl.finetune.labels import known_classes
 from medssl.finetune.tasks import SegmentationTask
 from medssl.losses import DiceCE
-from medssl.methods.base import ViewConfig
+from medssl.methods.view_config import ViewConfig
 from medssl.store import LedgerRow, Outcome, StoreInfo, StoreWriter, VolumeRecord
 
 NAMES = {1: "bright", 2: "dark"}

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from medssl.config import StrictModel, load
 from medssl.errors import MedsslError
-from medssl.methods.base import ViewConfig
+from medssl.methods.view_config import ViewConfig
 from medssl.methods.intensity_config import (
     CODES,
     FITTING,

@@ -1,8 +1,8 @@
 """Train a method for some steps on samples held in memory, in one process or started in several.
 
-    python joined.py OUT METHOD '{"steps": 3, ...}'
+    python joined.py OUT METHOD,METHOD '{"steps": 3, ...}'
 
-writes OUT/METHOD-RANK.safetensors. Every process makes all samples and takes its share.
+writes OUT/METHOD-RANK.safetensors of each. Every process makes all samples and takes its share.
 """
 
 import json
@@ -13,9 +13,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from method_cases import images, make
+
 from medssl import tracking
-from medssl.methods import METHODS
-from medssl.networks import Teacher, build_encoder, cosine_between
+from medssl.networks import Teacher, cosine_between
 from medssl.training.loop import LoopConfig, fit
 from medssl.training.pretrain_task import PretrainTask
 from medssl.views.draw import sample_key
@@ -24,14 +27,14 @@ SIZE = (16, 16)
 
 
 def sample(number):
-    generator = torch.Generator().manual_seed(number)
     return {
-        "image": torch.rand(1, *SIZE, generator=generator) * 4 - 2,
+        "image": images(1, 2, SIZE[0], number)[0],
         "label": torch.zeros(1, *SIZE, dtype=torch.int64),
         "target": torch.tensor(number % 2),
         "normalisation": torch.tensor([-9.0, 9.0, 0.0, 1.0]),
         "spacing": torch.ones(2),
         "key": torch.tensor(sample_key(0, 0, number)),
+        "volume": torch.tensor(number % 64),
     }
 
 
@@ -55,11 +58,8 @@ class WithTeacher(PretrainTask):
         self.teacher.update(cosine_between(0.5, 1.0, progress))
 
 
-def task_of(name, options=None):
-    torch.manual_seed(0)
-    kind = METHODS[name]
-    encoder = build_encoder("unet", 2, 1, widths=(8, 16))
-    return WithTeacher(kind(kind.Config(**(options or {})), encoder, SIZE))
+def task_of(name):
+    return WithTeacher(make(name, side=SIZE[0]))
 
 
 def train(out, name, values, run, **more):
@@ -72,8 +72,12 @@ def train(out, name, values, run, **more):
 if __name__ == "__main__":
     out, values = Path(sys.argv[1]), json.loads(sys.argv[3])
     rank = os.environ.get("RANK", "0")
-    name = sys.argv[2]
-    with tracking.run("test", "test", out, silent=True) as run:
-        task, history = train(out / name, name, values, run)
-    save_file(task.state_dict(), out / f"{name}-{rank}.safetensors")
-    (out / f"{name}-{rank}.json").write_text(json.dumps(history.rows))
+    port = int(os.environ.get("MASTER_PORT", "0"))
+    for number, name in enumerate(sys.argv[2].split(",")):
+        # The processes part at the end of a run: for each they meet at a place of its own.
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
+        os.environ["MASTER_PORT"] = str(port + 1 + number)
+        with tracking.run("test", "test", out, silent=True) as run:
+            task, history = train(out / name, name, values, run)
+        save_file(task.state_dict(), out / f"{name}-{rank}.safetensors")
+        (out / f"{name}-{rank}.json").write_text(json.dumps(history.rows))

@@ -34,28 +34,6 @@ def difference(a, b):
     return max(float((a[name].double() - b[name].double()).abs().max()) for name in a)
 
 
-@pytest.mark.parametrize("name", ["simclr", pytest.param("mae", marks=pytest.mark.slow)])
-def test_two_processes_learn_what_one_does(tmp_path, name):
-    """The loss of SimCLR compares all samples, its projector's batch norm sees all of them."""
-    two = tmp_path / "two"
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        str(SCRIPT), str(two), name, json.dumps(BASE),
-    ]  # fmt: skip
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    task, history = train(tmp_path / "one", name)
-    first, second = (load_file(two / f"{name}-{rank}.safetensors") for rank in (0, 1))
-    assert difference(first, second) == 0.0, "the teacher and batch norm are the same too"
-    one = task.state_dict()
-    assert difference({"recent": one.pop("recent")}, {"recent": first.pop("recent")}) < 1e-5
-    assert difference(one, first) < 1e-6
-    rows = json.loads((two / f"{name}-1.json").read_text())
-    for key in ("loss", "gradient_norm", "effective_rank", "embedding_std"):
-        assert [r[key] for r in rows] == pytest.approx([r[key] for r in history.rows], rel=1e-5)
-    assert len(list(two.rglob("history.csv"))) == 1
-
-
 def test_micro_steps_add_up_to_the_joined_batch(tmp_path):
     whole, rows = train(tmp_path / "whole")
     parts, part_rows = train(tmp_path / "parts", accumulate=4)

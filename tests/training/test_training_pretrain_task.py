@@ -17,6 +17,7 @@ def batch(count=4):
         "normalisation": torch.tensor([[-100.0, 100.0, 0.0, 1.0]]).repeat(count, 1),
         "spacing": torch.ones(count, 2),
         "key": torch.arange(count),
+        "volume": torch.arange(count),
     }
 
 

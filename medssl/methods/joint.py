@@ -1,0 +1,133 @@
+"""What joint-embedding methods share: views of a crop, an encoder and a projector, a teacher.
+
+A method that embeds views and compares them is its config, its loss and one step on top of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medssl.methods.base import Crops, Method, MethodConfig, Samples
+from medssl.methods.view_config import ViewConfig
+from medssl.networks import Embedder, Encoder, Projector, Teacher, cosine_between, pooled
+from medssl.views import ViewPlan, make_views
+
+# Two views that share much of a crop and differ in intensity: what is left alike is anatomy.
+# Mirrored views are left out, as left and right are not the same in a body.
+STRONG_VIEW = ViewConfig(
+    rotation=15.0,
+    crop_scale=(0.4, 1.0),
+    gamma=(0.7, 1.4),
+    contrast=(0.7, 1.3),
+    brightness=0.2,
+    noise=0.1,
+    blur=(0.1, 1.0),
+)
+
+
+class JointConfig(MethodConfig):
+    """Sizes of the projector, and how the two views are drawn."""
+
+    hidden: int = Field(256, ge=1, description="width of the projector's hidden layers")
+    projection: int = Field(128, ge=1, description="width of what the loss compares")
+    projector_layers: int = Field(2, ge=1)
+    view: ViewConfig = STRONG_VIEW
+    second: ViewConfig | None = Field(None, description="of the second view; null: as the first")
+
+
+class LocalViewsConfig(MethodConfig):
+    """Multi-crop (Caron et al. 2020, "SwAV", sec. 3.3): small views beside the two large ones."""
+
+    local_views: int = Field(0, ge=0, description="how many of every crop")
+    local_size: list[int] | None = Field(
+        None, description="voxels of a local view; null: about half the patch along each axis"
+    )
+    local: ViewConfig = STRONG_VIEW.model_copy(update={"crop_scale": (0.1, 0.4)})
+
+
+class JointEmbedding(Method):
+    """Base of the methods that compare embeddings of views.
+
+    Modules: ``encoder`` and ``projector``.
+    """
+
+    def __init__(self, config: Any, encoder: Encoder, samples: Samples) -> None:
+        super().__init__(config, encoder, samples)
+        self.encoder = encoder
+        self.projector = self.make_projector(config, encoder.channels[-1])
+        first, size = config.view.settings(), samples.patch_size
+        if config.second is None:
+            self._plans = [ViewPlan(first, size, 2)]
+        else:
+            self._plans = [ViewPlan(first, size), ViewPlan(config.second.settings(), size)]
+        if getattr(config, "local_views", 0):
+            local = config.local_size or local_size(size, encoder.strides[-1])
+            if len(local) != len(size):
+                raise ValueError(f"local_size has {len(size)} numbers here, not {len(local)}")
+            self._plans.append(ViewPlan(config.local.settings(), tuple(local), config.local_views))
+
+    def make_projector(self, config: Any, width: int) -> torch.nn.Module:
+        """The projector, (B, width) -> (B, projection)."""
+        return Projector(width, config.hidden, config.projection, config.projector_layers)
+
+    def views(self, crops: Crops) -> list[Tensor]:
+        """Two views of every crop, then the local ones where there are any."""
+        made = make_views(crops.image, crops.draw, self._plans, crops.spacing)
+        return [view.image for view in made]
+
+    def embed(self, views: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Views of one size through encoder and projector, in one pass.
+
+        Args:
+            views: each (B, C, *size).
+
+        Returns:
+            the features of the first view, (B, channels), and the projection of each, (B, D).
+        """
+        features = pooled(self.encoder(torch.cat(list(views))))
+        projections = self.projector(features)
+        return features[: len(views[0])], list(projections.chunk(len(views)))
+
+    def preview(self, crops: Crops) -> dict[str, Tensor]:
+        """The crop and its views."""
+        shown = {f"view {k}": view for k, view in enumerate(self.views(crops), start=1)}
+        return {"crop": crops.image, **shown}
+
+
+class TeacherConfig(MethodConfig):
+    """A teacher that follows the student as a moving average."""
+
+    momentum: float = Field(
+        0.99, ge=0, le=1, description="of the teacher at the start; goes to 1 by a cosine"
+    )
+
+
+class StudentTeacher(JointEmbedding):
+    """Base of the methods whose targets come from a teacher of encoder and projector.
+
+    Modules: ``encoder``, ``projector`` and ``teacher``.
+    """
+
+    def __init__(self, config: Any, encoder: Encoder, samples: Samples) -> None:
+        super().__init__(config, encoder, samples)
+        self._momentum = float(config.momentum)
+        self.teacher = Teacher(Embedder(self.encoder, self.projector))
+
+    def taught(self, views: Sequence[Tensor]) -> list[Tensor]:
+        """The teacher's projection of each view, (B, D), without gradient."""
+        _, projections = self.teacher(torch.cat(list(views)))
+        return list(projections.chunk(len(views)))
+
+    def after_update(self, progress: float) -> None:
+        """The teacher follows."""
+        self.teacher.update(cosine_between(self._momentum, 1.0, progress))
+
+
+def local_size(patch: Sequence[int], stride: int) -> list[int]:
+    """About half the patch along each axis, a multiple of the encoder's stride, at least one."""
+    return [max(1, round(size / 2 / stride)) * stride for size in patch]

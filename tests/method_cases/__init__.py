@@ -1,0 +1,95 @@
+"""A small case of every method, for the tests that all methods share.
+
+`tests/method_cases/NAME.py` has `CASE`; a method without one fails the tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from medssl.methods import Crops, Method, Samples, method_class
+from medssl.networks import build_encoder
+from medssl.views import Draw, sample_key
+
+ENCODERS: dict[str, dict[str, Any]] = {
+    "unet": {"widths": [4, 8, 8]},
+    "vit": {"patch_size": 4, "embed_dim": 24, "depth": 1, "heads": 2},
+}
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One way to break a method on purpose, so that the run's watch goes off.
+
+    Attributes:
+        options: of the method, over those of the case.
+        change: done to the method after it was made.
+        values: of the loop, over those of the test.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    change: Callable[[Method], None] | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A small form of a method.
+
+    Attributes:
+        options: its config, small sizes.
+        encoders: names of `ENCODERS` that it trains.
+        broken: ways to break it, by what they are.
+        joined: whether two processes train exactly what one does.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    encoders: tuple[str, ...] = ("unet", "vit")
+    broken: dict[str, Broken] = field(default_factory=dict)
+    joined: bool = True
+
+
+def case(name: str) -> Case:
+    """The case of a method."""
+    found: Case = importlib.import_module(f"method_cases.{name}").CASE
+    return found
+
+
+def make(name: str, encoder: str = "unet", dims: int = 2, side: int = 16, **options: Any) -> Method:
+    """A small method with its encoder, the same every time."""
+    torch.manual_seed(0)
+    kind = method_class(name)
+    built = build_encoder(encoder, dims, 1, **ENCODERS[encoder])
+    config = kind.Config(**(case(name).options | options))
+    return kind(config, built, Samples((side,) * dims, 64))
+
+
+def images(count: int, dims: int, side: int = 16, first: int = 0) -> torch.Tensor:
+    """Smooth pictures that differ: (count, 1, *side), mean about 0."""
+    axes = torch.meshgrid(*[torch.arange(side) / side] * dims, indexing="ij")
+    made = []
+    for number in range(first, first + count):
+        generator = torch.Generator().manual_seed(number)
+        image = 0.2 * torch.randn(*[side] * dims, generator=generator)
+        for _ in range(3):
+            wave, phase = (
+                torch.randn(dims, generator=generator),
+                torch.rand((), generator=generator),
+            )
+            turns = sum(6 * w * axis for w, axis in zip(wave, axes, strict=True))
+            image = image + torch.sin(turns + 6 * phase)
+        made.append(image)
+    return torch.stack(made)[:, None]
+
+
+def crops(count: int = 4, dims: int = 2, side: int = 16, first: int = 0, epoch: int = 0) -> Crops:
+    """A batch of pictures with their keys."""
+    numbers = range(first, first + count)
+    keys = torch.tensor([sample_key(0, epoch, number) for number in numbers])
+    volume = torch.tensor([number % 64 for number in numbers])
+    return Crops(images(count, dims, side, first), Draw(keys, 1), torch.ones(count, dims), volume)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from method_cases import ENCODERS, crops, make
+
+from medssl.losses import MaskedMSE
+from medssl.methods import Samples
+from medssl.methods.mae import MAE, MAEConfig
+from medssl.networks import Segmenter, build_encoder
+from medssl.views import upsample_mask
+
+
+@pytest.mark.parametrize("encoder", ["unet", "vit"])
+def test_it_scores_hidden_cells_only(encoder):
+    method = make("mae", encoder, mask_ratio=0.5)
+    image, mask = method._masked(crops())
+    guess = method.reconstructor(image, mask)
+    assert mask.float().mean() == 0.5
+    cell = 16 // mask.shape[-1]
+    hidden = mask.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
+    expected = ((guess - image) ** 2)[hidden].mean()
+    torch.testing.assert_close(MaskedMSE()(guess, image, mask), expected)
+    torch.testing.assert_close(method.step(crops()).loss, expected)
+
+
+def test_previews_show_the_hidden_cells_and_leave_the_others():
+    method = make("mae", dims=3, normalise_patches=True)
+    batch = crops(dims=3)
+    shown = method.preview(batch)
+    assert list(shown) == ["original", "masked", "reconstruction"]
+    kept = ~upsample_mask(method._masked(batch)[1], (16, 16, 16))
+    assert kept.float().mean() == 1 - round(0.6 * 64) / 64
+    for name in ("masked", "reconstruction"):
+        assert torch.equal(shown[name][kept], shown["original"][kept])
+    assert (shown["masked"][~kept] == shown["original"].min()).all()
+
+
+def test_bundles_carry_a_decoder_that_fits_the_segmenter():
+    state = make("mae", "unet", 3).bundle_state()
+    target = Segmenter(build_encoder("unet", 3, 1, **ENCODERS["unet"]), 3).state_dict()
+    unfit = [k for k, v in target.items() if k not in state or state[k].shape != v.shape]
+    assert unfit == ["decoder.head.weight", "decoder.head.bias"]
+    vit = make("mae", "vit", 3).bundle_state()
+    assert all(name.startswith("encoder.") for name in vit)
+
+
+@pytest.mark.parametrize(("cell", "size"), [(3, 16), (2, 16), (8, 20)])
+def test_cells_must_fit_patch_and_encoder(cell, size):
+    encoder = build_encoder("unet", 2, 1, **ENCODERS["unet"])
+    with pytest.raises(ValueError, match="whole number of cells"):
+        MAE(MAEConfig(mask_cell=cell), encoder, Samples((size, size)))
