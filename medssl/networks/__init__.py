@@ -6,6 +6,7 @@ from medssl.networks.decoder import Decoder
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead, Projector, pooled
 from medssl.networks.mae import ConvReconstructor, TokenReconstructor
+from medssl.networks.mednext import MedNeXt
 from medssl.networks.models import (
     ENCODERS,
     Classifier,
@@ -15,6 +16,8 @@ from medssl.networks.models import (
     build_model,
 )
 from medssl.networks.norms import BatchNorm
+from medssl.networks.resnet import ResNet
+from medssl.networks.swin import Swin
 from medssl.networks.teacher import Teacher, cosine_between
 from medssl.networks.unet import UNetEncoder
 from medssl.networks.vit import ViT
@@ -28,8 +31,11 @@ __all__ = [
     "Decoder",
     "Encoder",
     "EncoderOnly",
+    "MedNeXt",
     "Projector",
+    "ResNet",
     "Segmenter",
+    "Swin",
     "Teacher",
     "TokenReconstructor",
     "UNetEncoder",

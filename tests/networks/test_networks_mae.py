@@ -5,7 +5,14 @@ import torch
 from torch import Tensor, nn
 
 from medssl.losses import MaskedMSE
-from medssl.networks import ConvReconstructor, Segmenter, TokenReconstructor, UNetEncoder, ViT
+from medssl.networks import (
+    ConvReconstructor,
+    Segmenter,
+    Swin,
+    TokenReconstructor,
+    UNetEncoder,
+    ViT,
+)
 from medssl.networks.patches import split_patches
 from medssl.networks.vit import sincos_positions
 
@@ -157,5 +164,5 @@ def test_refusals():
         token(x, uneven)
     with pytest.raises(ValueError, match="total stride"):
         conv(x, mask.repeat_interleave(2, 2))
-    with pytest.raises(ValueError, match="convolutional encoder"):
-        ConvReconstructor(ViT(2, 1, patch_size=4, embed_dim=24, depth=1, heads=2))
+    with pytest.raises(ValueError, match="leave masked positions out"):
+        ConvReconstructor(Swin(2, 1, 2, 12, depths=(1,), heads=(2,), window=4))

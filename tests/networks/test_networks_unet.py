@@ -78,7 +78,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="at least one level"):
         UNetEncoder(2, 1, widths=())
     with pytest.raises(ValueError, match="no encoder named"):
-        build_encoder("resnet", 2, 1)
+        build_encoder("poetry", 2, 1)
     with pytest.raises(ValueError, match=r"no option \['width'\]"):
         build_encoder("unet", 2, 1, width=3)
     with pytest.raises(ValueError, match="2 or 3 dimensions"):
