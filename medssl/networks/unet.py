@@ -15,6 +15,8 @@ class UNetEncoder(Encoder):
     revisited", the ResEnc idea, small). The first level keeps the image's own grid: small images
     lose what matters to a coarse stem.
 
+    Widths of 32, 64, 128, 256, 320, 320 and 1, 3, 4, 6, 6, 6 blocks are those of ResEnc itself.
+
     Args:
         dims: 2 or 3.
         in_channels: channels of the image.

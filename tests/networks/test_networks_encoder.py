@@ -154,6 +154,7 @@ def test_copies_agree_and_bf16_runs(kind: str):
     [
         ("unet", {"blocks": [1, 2]}, "4 widths and 2 blocks"),
         ("unet", {"widths": []}, "at least one level"),
+        ("unet", {"blocks": 0}, "one block a level"),
         ("resnet", {"depth": 20}, "depth of"),
         ("resnet", {"stem": "tiny"}, "small or classic"),
         ("resnet", {"width": 0}, "at least one channel"),

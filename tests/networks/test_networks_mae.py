@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_encoders import SMALL
 from torch import Tensor, nn
 
 from medssl.losses import MaskedMSE
@@ -12,6 +13,7 @@ from medssl.networks import (
     TokenReconstructor,
     UNetEncoder,
     ViT,
+    build_encoder,
 )
 from medssl.networks.patches import split_patches
 from medssl.networks.vit import sincos_positions
@@ -45,6 +47,20 @@ def test_reconstruction_depends_on_visible_voxels_alone(dims: int):
         changed = torch.where(hidden, torch.randn_like(x) * 50, x)
         assert torch.equal(model(changed, mask), got)
         assert not torch.allclose(model(torch.where(hidden, x, -x), mask), got)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("kind", ["resnet", "mednext", "vit"])
+def test_every_encoder_that_can_leave_positions_out_will_do(kind: str, dims: int):
+    name, options = SMALL[kind]
+    model = ConvReconstructor(build_encoder(name, dims, 1, **options))
+    mask = torch.arange(2**dims).reshape(1, 1, *(2,) * dims) % 3 > 0
+    x = torch.randn(1, 1, *(2 * model.encoder.strides[-1],) * dims)
+    hidden = torch.nn.functional.interpolate(mask.float(), size=x.shape[2:]).bool()
+    got = model(x, mask)
+    assert torch.equal(model(torch.where(hidden, torch.randn_like(x) * 50, x), mask), got)
+    got[hidden].square().mean().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
 @pytest.mark.parametrize("dims", [2, 3])
