@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from small_encoders import SMALL
 
 from medssl.bundle import (
     Architecture,
@@ -43,6 +44,18 @@ def test_round_trip_gives_the_same_outputs(bundle):
     assert torch.equal(loaded.model()(image), model(image))
     assert loaded.spec == saved.spec
     assert loaded.spec.versions["torch"]
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_every_encoder_survives_a_bundle(tmp_path, kind):
+    name, options = SMALL[kind]
+    encoder = EncoderSpec(name=name, dims=2, options=options)
+    architecture = Architecture(encoder=encoder, task=TaskSpec(kind="classification", classes=2))
+    model = build_model(architecture.model_dump()).eval()
+    made = spec(kind="classification", architecture=architecture)
+    loaded = Bundle.load(Bundle.save(tmp_path / "bundle", model, made).path)
+    image = torch.randn(1, 1, 28, 28)
+    assert torch.equal(loaded.model()(image), model(image))
 
 
 def test_subjects_are_hashed_and_recognised(bundle):

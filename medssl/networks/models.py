@@ -11,24 +11,33 @@ from torch import Tensor, nn
 from medssl.networks.decoder import decoder_for
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead
+from medssl.networks.mednext import MedNeXt
 from medssl.networks.patches import crop_to, pad_to_multiple
+from medssl.networks.resnet import ResNet
+from medssl.networks.swin import Swin
 from medssl.networks.unet import UNetEncoder
 from medssl.networks.vit import ViT
 
-ENCODERS: dict[str, type[Encoder]] = {"unet": UNetEncoder, "vit": ViT}
+ENCODERS: dict[str, type[Encoder]] = {
+    "unet": UNetEncoder,
+    "resnet": ResNet,
+    "mednext": MedNeXt,
+    "vit": ViT,
+    "swin": Swin,
+}
 
 
 def build_encoder(name: str, dims: int, in_channels: int, **options: Any) -> Encoder:
     """The encoder of this name (`ENCODERS`).
 
     Args:
-        name: "unet" or "vit".
+        name: "unet", "resnet", "mednext", "vit" or "swin".
         dims: 2 or 3.
         in_channels: channels of the image.
         options: keyword arguments of the encoder's class.
 
     Raises:
-        ValueError: unknown name, option or number of dimensions.
+        ValueError: unknown name, option or number of dimensions, or a value the encoder refuses.
     """
     if name not in ENCODERS:
         raise ValueError(f"there is no encoder named {name!r}; there are {sorted(ENCODERS)}")
