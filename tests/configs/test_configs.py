@@ -6,7 +6,7 @@ import torch
 from medssl import config as configuration
 from medssl.bundle import Architecture, EncoderSpec, build
 from medssl.finetune import FinetuneConfig
-from medssl.methods import check_views, method_class
+from medssl.methods import Samples, check_views, method_class
 from medssl.training.pretrain import PretrainConfig
 
 ROOT = Path(__file__).parents[2] / "configs"
@@ -25,7 +25,7 @@ def test_pretraining_presets_are_valid_and_their_method_can_be_built(file):
     spec = EncoderSpec(name=preset.encoder, dims=dims, options=preset.encoder_options)
     with torch.device("meta"):  # of full size, but without memory
         encoder = build(Architecture(encoder=spec)).encoder
-        method = kind(options, encoder, preset.patch_size or [32] * dims)
+        method = kind(options, encoder, Samples(tuple(preset.patch_size or [32] * dims)))
     assert method.bundle_state()
 
 
