@@ -98,3 +98,9 @@ def test_weights_of_another_architecture_are_refused(bundle):
 def test_never_overwrites(bundle):
     with pytest.raises(MedsslError, match="OUT_EXISTS"):
         Bundle.save(bundle[0].path, bundle[1], bundle[0].spec)
+
+
+@pytest.mark.parametrize(("kind", "outputs"), [("regression", 2), ("segmentation", 1)])
+def test_a_task_has_the_outputs_it_needs(kind, outputs):
+    with pytest.raises(ValueError, match="regression has one output"):
+        TaskSpec(kind=kind, classes=outputs)

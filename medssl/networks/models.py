@@ -108,7 +108,7 @@ def build_model(architecture: Mapping[str, Any]) -> nn.Module:
 
     Args:
         architecture: {"encoder": {"name", "dims", "in_channels", "options"}, "task": None or
-            {"kind": "segmentation" | "classification", "classes": n}}.
+            {"kind": "segmentation" | "classification" | "regression", "classes": n}}.
 
     Raises:
         ValueError: unknown encoder, option or task.
@@ -120,7 +120,11 @@ def build_model(architecture: Mapping[str, Any]) -> nn.Module:
     task = architecture.get("task")
     if task is None:
         return EncoderOnly(encoder)
-    tasks = {"segmentation": Segmenter, "classification": Classifier}
+    tasks = {
+        "segmentation": Segmenter,
+        "classification": Classifier,
+        "regression": Classifier,
+    }
     if task["kind"] not in tasks:
         raise ValueError(f"there is no task {task['kind']!r}; there are {sorted(tasks)}")
     return tasks[task["kind"]](encoder, task["classes"])

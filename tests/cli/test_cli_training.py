@@ -38,6 +38,11 @@ def test_pretrain_then_finetune(blob_store, tmp_path):
     )
     assert cls["labelled_subjects"] == 4
     assert cls["init"] == "scratch"
+    number = run(
+        *("finetune", "regression", blob_store, tmp_path / "r", *SMALL, "--json"),
+        *("--init", first["bundle"], "--target", "side"),
+    )
+    assert {"test_mae", "test_r", "test_r2"} <= set(number)
 
 
 @pytest.mark.parametrize("labels", ["many", "1.x"])
