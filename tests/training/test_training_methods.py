@@ -40,7 +40,7 @@ def two(tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        str(SCRIPT), str(out), ",".join(TOGETHER), json.dumps(SHORT),
+        str(SCRIPT), str(out), json.dumps({name: [name, SHORT] for name in TOGETHER}),
     ]  # fmt: skip
     ran = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr[-2000:]
