@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medssl.networks.decoder import Decoder
+from medssl.networks.direct_predictor import DirectPredictor
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead, Embedder, Projector, pooled
 from medssl.networks.mae import ConvReconstructor, TokenReconstructor
@@ -15,6 +16,7 @@ from medssl.networks.models import (
     build_model,
 )
 from medssl.networks.norms import BatchNorm
+from medssl.networks.prototypes import Prototypes
 from medssl.networks.queue import Queue
 from medssl.networks.teacher import Teacher, cosine_between
 from medssl.networks.unet import UNetEncoder
@@ -27,10 +29,12 @@ __all__ = [
     "Classifier",
     "ConvReconstructor",
     "Decoder",
+    "DirectPredictor",
     "Embedder",
     "Encoder",
     "EncoderOnly",
     "Projector",
+    "Prototypes",
     "Queue",
     "Segmenter",
     "Teacher",
