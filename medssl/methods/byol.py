@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from medssl.losses import NegativeCosine
-from medssl.methods.base import Crops, Samples, Step
+from medssl.methods.base import Crops, MethodConfig, Samples, Step
 from medssl.methods.joint import (
     JointConfig,
     PredictorConfig,
@@ -29,7 +29,7 @@ class BYOL(StudentTeacher):
     Modules: those of :class:`StudentTeacher`, and ``predictor``.
     """
 
-    Config = BYOLConfig
+    Config: ClassVar[type[MethodConfig]] = BYOLConfig
 
     def __init__(self, config: Any, encoder: Encoder, samples: Samples) -> None:
         super().__init__(config, encoder, samples)

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from medssl.losses import DINO as DINOLoss
+from medssl import losses
 from medssl.methods.base import Crops, Samples, Step
 from medssl.methods.joint import JointConfig, LocalViewsConfig, StudentTeacher, TeacherConfig
 from medssl.networks import Encoder, Prototypes
@@ -40,7 +40,7 @@ class DINO(StudentTeacher):
 
     def __init__(self, config: DINOConfig, encoder: Encoder, samples: Samples) -> None:
         super().__init__(config, encoder, samples)
-        self._loss = DINOLoss(
+        self._loss = losses.DINO(
             config.prototypes, config.student_temperature, config.centre_momentum
         )
         self._config = config
@@ -52,6 +52,13 @@ class DINO(StudentTeacher):
         )
 
     @property
+    def prototypes(self) -> Prototypes:
+        """The projector's last layer."""
+        found = list(self.projector.children())[-1]
+        assert isinstance(found, Prototypes)
+        return found
+
+    @property
     def temperature(self) -> float:
         """The teacher's at this step: rises linearly, then stays."""
         start, end = self._config.teacher_temperature_start, self._config.teacher_temperature
@@ -60,7 +67,7 @@ class DINO(StudentTeacher):
 
     def step(self, crops: Crops) -> Step:
         """Cross entropy of the student's views with the teacher's of the two large ones."""
-        self.projector[-1].frozen = self.progress < self._config.freeze
+        self.prototypes.frozen = self.progress < self._config.freeze
         views = self.views(crops)
         embedding, student = self.embed(views[:2])
         if views[2:]:

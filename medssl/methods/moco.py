@@ -1,5 +1,4 @@
-"""MoCo v3: find the teacher's view of one's own image among those of the batch (Chen et al. 2021).
-"""
+"""MoCo v3: find the teacher's view of the same image among all (Chen et al. 2021)."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ class MoCo(StudentTeacher):
         super().__init__(config, encoder, samples)
         self.predictor = Projector(config.projection, config.predictor_hidden, config.projection)
         self._loss: nn.Module = InfoNCE(config.temperature)
-        # The gradient's size then depends less on the temperature (Chen et al. 2021, sec. 3).
+        # Algorithm 1 of the paper: a lower temperature alone does not make larger gradients.
         self._scale = 2.0 * config.temperature
 
     def step(self, crops: Crops) -> Step:

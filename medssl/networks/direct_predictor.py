@@ -14,8 +14,8 @@ class DirectPredictor(nn.Module):
     dynamics without contrastive pairs", sec. 4 and eq. 18).
 
     F = rho F + (1 - rho) E[f fT] over the samples of all processes; with its eigenvectors U and
-    eigenvalues s, p = sqrt(s / max s) + eps and W = U diag(p) UT. In training, every forward moves F
-    and sets W from it; the eigenvalues are the one thing that the device is waited for.
+    eigenvalues s, p = sqrt(s / max s) + eps and W = U diag(p) UT. In training every forward moves F
+    and sets W from it, once for all rows: CUDA waits for the eigenvalues.
 
     Args:
         width: D of the projections.
@@ -64,4 +64,5 @@ def spectral_root(correlation: Tensor, eps: float) -> Tensor:
     s, u = torch.linalg.eigh(correlation.where(finite, 0.0))
     s = s.clamp(min=0)
     p = (s / s[-1].clamp(min=torch.finfo(s.dtype).tiny)).sqrt() + eps
-    return ((u * p) @ u.T).where(finite, torch.nan)
+    root: Tensor = (u * p) @ u.T
+    return root.where(finite, torch.nan)
