@@ -9,8 +9,13 @@ import typer
 
 # In the order of medssl.methods.METHODS, whose import takes too long for --help.
 METHOD_NAMES = (
+    "byol",
+    "dino",
+    "directpred",
     "mae",
+    "moco",
     "simclr",
+    "simsiam",
 )
 
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from medssl.losses.barlow_twins import BarlowTwins
 from medssl.losses.dice import DiceCE
+from medssl.losses.dino import DINO
+from medssl.losses.info_nce import InfoNCE
 from medssl.losses.marginal import marginal_logits
 from medssl.losses.masked_mse import MaskedMSE, denormalise_patches
+from medssl.losses.negative_cosine import NegativeCosine
 from medssl.losses.nt_xent import NTXent
 from medssl.losses.vicreg import VICReg
 
 __all__ = [
+    "DINO",
     "BarlowTwins",
     "DiceCE",
+    "InfoNCE",
     "MaskedMSE",
     "NTXent",
+    "NegativeCosine",
     "VICReg",
     "denormalise_patches",
     "marginal_logits",

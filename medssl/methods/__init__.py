@@ -2,11 +2,24 @@
 
 from medssl.errors import MedsslError
 from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
+from medssl.methods.byol import BYOL
+from medssl.methods.dino import DINO
+from medssl.methods.directpred import DirectPred
 from medssl.methods.intensity_config import check_views
 from medssl.methods.mae import MAE
+from medssl.methods.moco import MoCo
 from medssl.methods.simclr import SimCLR
+from medssl.methods.simsiam import SimSiam
 
-METHODS: dict[str, type[Method]] = {"mae": MAE, "simclr": SimCLR}
+METHODS: dict[str, type[Method]] = {
+    "byol": BYOL,
+    "dino": DINO,
+    "directpred": DirectPred,
+    "mae": MAE,
+    "moco": MoCo,
+    "simclr": SimCLR,
+    "simsiam": SimSiam,
+}
 
 
 def method_class(name: str) -> type[Method]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from two_processes import compare
 
-from medssl.losses import BarlowTwins, NTXent, VICReg
+from medssl.losses import DINO, BarlowTwins, InfoNCE, NegativeCosine, NTXent, VICReg
 from medssl.losses.off_diagonal import by_samples
 
 
@@ -25,7 +25,25 @@ class Wide(torch.nn.Module):
         return value
 
 
+class Centred(torch.nn.Module):
+    """DINO with a centre that has seen the batch; both views are the teacher's too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = DINO(4, 0.5, momentum=0.0)
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, K) logits each."""
+        self.loss.follow(torch.cat((z1, z2)))
+        taught = [self.loss.probabilities(z, 0.3) for z in (z1, z2)]
+        value: Tensor = self.loss((z1, z2), taught)
+        return value
+
+
 LOSSES = {
+    "DINO": Centred(),
+    "InfoNCE": InfoNCE(0.2),
+    "NegativeCosine": NegativeCosine(),
     "NTXent": NTXent(0.2),
     "BarlowTwins": BarlowTwins(0.1),
     "BarlowTwins, wide": Wide(BarlowTwins(0.1)),

@@ -113,6 +113,17 @@ def test_a_run_that_is_broken_on_purpose_stops(tmp_path, name, how):
         watched(tmp_path, name, broken.change, broken.options, **broken.values)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["byol", "dino", "directpred", "moco"])
+def test_a_teacher_that_copies_its_student_does_not_collapse(tmp_path, name):
+    """Each has something else that keeps it from that: a predictor, a centre, negatives."""
+
+    def copying(method):
+        method.after_update = lambda progress: method.teacher.update(0.0)
+
+    assert watched(tmp_path, name, copying, steps=160)["step"] == 160
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_thousandfold_learning_rate_stops_the_run(tmp_path, name):
     with pytest.raises(MedsslError, match="TRAINING_COLLAPSED|TRAINING_DIVERGED"):
