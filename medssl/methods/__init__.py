@@ -2,11 +2,22 @@
 
 from medssl.errors import MedsslError
 from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
+from medssl.methods.gmml import GMML
+from medssl.methods.hybrid import Hybrid
 from medssl.methods.intensity_config import check_views
 from medssl.methods.mae import MAE
 from medssl.methods.simclr import SimCLR
+from medssl.methods.simmim import SimMIM
+from medssl.methods.sit import SiT
 
-METHODS: dict[str, type[Method]] = {"mae": MAE, "simclr": SimCLR}
+METHODS: dict[str, type[Method]] = {
+    "mae": MAE,
+    "simclr": SimCLR,
+    "simmim": SimMIM,
+    "gmml": GMML,
+    "sit": SiT,
+    "hybrid": Hybrid,
+}
 
 
 def method_class(name: str) -> type[Method]:

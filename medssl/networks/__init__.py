@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medssl.networks.decoder import Decoder
 from medssl.networks.encoder import Encoder
-from medssl.networks.heads import ClassificationHead, Embedder, Projector, pooled
+from medssl.networks.heads import ClassificationHead, Embedder, PatchHead, Projector, pooled
 from medssl.networks.mae import ConvReconstructor, TokenReconstructor
 from medssl.networks.models import (
     ENCODERS,
@@ -30,6 +30,7 @@ __all__ = [
     "Embedder",
     "Encoder",
     "EncoderOnly",
+    "PatchHead",
     "Projector",
     "Queue",
     "Segmenter",
