@@ -81,16 +81,23 @@ class Masked(Method):
 
     def preview(self, crops: Crops) -> dict[str, Tensor]:
         """The original, what is left of it, and the prediction at the hidden places; of another
-        target than voxels, the target too."""
+        target than voxels, the target too, stretched to the original's range.
+        """
         made = self.reconstruct(crops)
         found = {"original": made.image, "masked": made.given}
         target = self.target(made.image)
         first: tuple[Any, ...] = (..., *(slice(None, None, self.target.cell),) * (target.ndim - 2))
-        hidden = made.mask[first]
-        filled = target.where(~hidden, made.prediction.to(target.dtype))
-        if type(self.target) is not Target:
-            found["target"] = self.target.shown(target)
-        return {**found, "reconstruction": self.target.shown(filled)}
+        filled = target.where(~made.mask[first], made.prediction.to(target.dtype))
+        if type(self.target) is Target:
+            return {**found, "reconstruction": filled}
+        shown = self.target.shown(target), self.target.shown(filled)
+        (low, high), (dark, light) = shown[0].aminmax(), made.image.aminmax()
+        scale = (light - dark) / (high - low).clamp(min=1e-6)
+        return {
+            **found,
+            "target": dark + (shown[0] - low) * scale,
+            "reconstruction": dark + (shown[1] - low) * scale,
+        }
 
 
 class MaskedCells(Masked):
