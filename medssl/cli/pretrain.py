@@ -9,13 +9,17 @@ import typer
 
 # In the order of medssl.methods.METHODS, whose import takes too long for --help.
 METHOD_NAMES = (
-    "byol",
-    "dino",
-    "directpred",
     "mae",
-    "moco",
+    "simmim",
+    "gmml",
     "simclr",
+    "moco",
+    "byol",
+    "directpred",
     "simsiam",
+    "dino",
+    "sit",
+    "hybrid",
 )
 
 

@@ -5,20 +5,28 @@ from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
 from medssl.methods.byol import BYOL
 from medssl.methods.dino import DINO
 from medssl.methods.directpred import DirectPred
+from medssl.methods.gmml import GMML
+from medssl.methods.hybrid import Hybrid
 from medssl.methods.intensity_config import check_views
 from medssl.methods.mae import MAE
 from medssl.methods.moco import MoCo
 from medssl.methods.simclr import SimCLR
+from medssl.methods.simmim import SimMIM
 from medssl.methods.simsiam import SimSiam
+from medssl.methods.sit import SiT
 
 METHODS: dict[str, type[Method]] = {
-    "byol": BYOL,
-    "dino": DINO,
-    "directpred": DirectPred,
     "mae": MAE,
-    "moco": MoCo,
+    "simmim": SimMIM,
+    "gmml": GMML,
     "simclr": SimCLR,
+    "moco": MoCo,
+    "byol": BYOL,
+    "directpred": DirectPred,
     "simsiam": SimSiam,
+    "dino": DINO,
+    "sit": SiT,
+    "hybrid": Hybrid,
 }
 
 

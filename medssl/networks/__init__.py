@@ -5,7 +5,7 @@ from __future__ import annotations
 from medssl.networks.decoder import Decoder
 from medssl.networks.direct_predictor import DirectPredictor
 from medssl.networks.encoder import Encoder
-from medssl.networks.heads import ClassificationHead, Embedder, Projector, pooled
+from medssl.networks.heads import ClassificationHead, Embedder, PatchHead, Projector, pooled
 from medssl.networks.mae import ConvReconstructor, TokenReconstructor
 from medssl.networks.mednext import MedNeXt
 from medssl.networks.models import (
@@ -37,6 +37,7 @@ __all__ = [
     "Encoder",
     "EncoderOnly",
     "MedNeXt",
+    "PatchHead",
     "Projector",
     "Prototypes",
     "Queue",

@@ -58,6 +58,7 @@ class WithTeacher(PretrainTask):
         self.teacher = Teacher(method.encoder)
 
     def after_update(self, progress):
+        super().after_update(progress)
         self.teacher.update(cosine_between(0.5, 1.0, progress))
 
 
