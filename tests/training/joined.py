@@ -28,7 +28,7 @@ SIZE = (16, 16)
 
 def sample(number):
     return {
-        "image": images(1, 2, SIZE[0], number)[0],
+        "image": images(1, 2, SIZE[0], number % 64)[0],
         "label": torch.zeros(1, *SIZE, dtype=torch.int64),
         "target": torch.tensor(number % 2),
         "normalisation": torch.tensor([-9.0, 9.0, 0.0, 1.0]),
@@ -55,6 +55,7 @@ class WithTeacher(PretrainTask):
         self.teacher = Teacher(method.encoder)
 
     def after_update(self, progress):
+        super().after_update(progress)
         self.teacher.update(cosine_between(0.5, 1.0, progress))
 
 
