@@ -2,11 +2,18 @@
 
 from medssl.errors import MedsslError
 from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
+from medssl.methods.deepcluster import DeepCluster
 from medssl.methods.intensity_config import check_views
 from medssl.methods.mae import MAE
 from medssl.methods.simclr import SimCLR
+from medssl.methods.swav import SwAV
 
-METHODS: dict[str, type[Method]] = {"mae": MAE, "simclr": SimCLR}
+METHODS: dict[str, type[Method]] = {
+    "deepcluster": DeepCluster,
+    "mae": MAE,
+    "simclr": SimCLR,
+    "swav": SwAV,
+}
 
 
 def method_class(name: str) -> type[Method]:

@@ -6,6 +6,7 @@ from medssl.networks.decoder import Decoder
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead, Embedder, Projector, pooled
 from medssl.networks.mae import ConvReconstructor, TokenReconstructor
+from medssl.networks.memory import Memory
 from medssl.networks.models import (
     ENCODERS,
     Classifier,
@@ -15,6 +16,7 @@ from medssl.networks.models import (
     build_model,
 )
 from medssl.networks.norms import BatchNorm
+from medssl.networks.prototypes import Prototypes
 from medssl.networks.queue import Queue
 from medssl.networks.teacher import Teacher, cosine_between
 from medssl.networks.unet import UNetEncoder
@@ -30,7 +32,9 @@ __all__ = [
     "Embedder",
     "Encoder",
     "EncoderOnly",
+    "Memory",
     "Projector",
+    "Prototypes",
     "Queue",
     "Segmenter",
     "Teacher",
