@@ -17,6 +17,8 @@ METHOD_NAMES = (
     "byol",
     "directpred",
     "simsiam",
+    "swav",
+    "deepcluster",
     "dino",
     "sit",
     "hybrid",

@@ -3,6 +3,7 @@
 from medssl.errors import MedsslError
 from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
 from medssl.methods.byol import BYOL
+from medssl.methods.deepcluster import DeepCluster
 from medssl.methods.dino import DINO
 from medssl.methods.directpred import DirectPred
 from medssl.methods.gmml import GMML
@@ -14,6 +15,7 @@ from medssl.methods.simclr import SimCLR
 from medssl.methods.simmim import SimMIM
 from medssl.methods.simsiam import SimSiam
 from medssl.methods.sit import SiT
+from medssl.methods.swav import SwAV
 
 METHODS: dict[str, type[Method]] = {
     "mae": MAE,
@@ -24,6 +26,8 @@ METHODS: dict[str, type[Method]] = {
     "byol": BYOL,
     "directpred": DirectPred,
     "simsiam": SimSiam,
+    "swav": SwAV,
+    "deepcluster": DeepCluster,
     "dino": DINO,
     "sit": SiT,
     "hybrid": Hybrid,

@@ -6,6 +6,7 @@ A method that embeds views and compares them is its config, its loss and one ste
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -88,15 +89,17 @@ class JointEmbedding(Method):
         return [view.image for view in made]
 
     def embed(self, views: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Views of one size through encoder and projector, in one pass.
+        """Views through the encoder, those of one size in one pass, and through the projector, all
+        in one pass.
 
         Args:
-            views: each (B, C, *size).
+            views: each (B, C, *size), those of one size beside each other.
 
         Returns:
             the features of the first view, (B, channels), and the projection of each, (B, D).
         """
-        features = pooled(self.encoder(torch.cat(list(views))))
+        alike = [list(group) for _, group in groupby(views, key=lambda view: view.shape)]
+        features = torch.cat([pooled(self.encoder(torch.cat(group))) for group in alike])
         projections = self.projector(features)
         return features[: len(views[0])], list(projections.chunk(len(views)))
 

@@ -8,6 +8,7 @@ from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead, Embedder, PatchHead, Projector, pooled
 from medssl.networks.mae import ConvReconstructor, TokenReconstructor
 from medssl.networks.mednext import MedNeXt
+from medssl.networks.memory import Memory
 from medssl.networks.models import (
     ENCODERS,
     Classifier,
@@ -37,6 +38,7 @@ __all__ = [
     "Encoder",
     "EncoderOnly",
     "MedNeXt",
+    "Memory",
     "PatchHead",
     "Projector",
     "Prototypes",

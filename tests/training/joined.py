@@ -31,7 +31,7 @@ SIZE = (16, 16)
 
 def sample(number):
     return {
-        "image": images(1, 2, SIZE[0], number)[0],
+        "image": images(1, 2, SIZE[0], number % 64)[0],
         "label": torch.zeros(1, *SIZE, dtype=torch.int64),
         "target": torch.tensor(number % 2),
         "normalisation": torch.tensor([-9.0, 9.0, 0.0, 1.0]),
