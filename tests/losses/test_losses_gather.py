@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from two_processes import compare
 
-from medssl.losses import BarlowTwins, NTXent, VICReg
+from medssl.losses import DCL, BarlowTwins, InfoNCE, MixedBarlow, NTXent, Relation, VICReg
 from medssl.losses.off_diagonal import by_samples
 
 
@@ -25,8 +25,43 @@ class Wide(torch.nn.Module):
         return value
 
 
+class Mixed(torch.nn.Module):
+    """Mixed Barlow Twins of views and something between them; partners are of one process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = MixedBarlow(0.1, 2.0)
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, D) each, B a multiple of three."""
+        partner = torch.arange(len(z1)).unflatten(0, (-1, 3)).roll(1, dims=1).flatten()
+        mixed = (z1 + 2 * z2[partner]).sin()
+        value: Tensor = self.loss(z1, z2, mixed, torch.tensor(0.3), partner)
+        return value
+
+
+class Related(torch.nn.Module):
+    """The loss of ReSSL with others that all processes have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = Relation(0.3, 0.2)
+        self.others = torch.randn(7, 4, generator=torch.Generator().manual_seed(2))
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, D) each."""
+        value: Tensor = self.loss(z1, self.loss.relations(z2, self.others), self.others)
+        return value
+
+
 LOSSES = {
     "NTXent": NTXent(0.2),
+    "DCL": DCL(0.2),
+    "DCLW": DCL(0.2, 0.5),
+    "InfoNCE": InfoNCE(0.2),
+    "MixedBarlow": Mixed(),
+    "MixedBarlow, wide": Wide(Mixed()),
+    "Relation": Related(),
     "BarlowTwins": BarlowTwins(0.1),
     "BarlowTwins, wide": Wide(BarlowTwins(0.1)),
     "VICReg": VICReg(),
