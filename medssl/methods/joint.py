@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from medssl.methods.base import Crops, Method, MethodConfig, Samples
+from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
 from medssl.methods.view_config import ViewConfig
 from medssl.networks import Embedder, Encoder, Projector, Teacher, cosine_between, pooled
+from medssl.processes import world
 from medssl.views import ViewPlan, make_views
 
 # Two views that share much of a crop and differ in intensity: what is left alike is anatomy.
@@ -50,6 +51,12 @@ class LocalViewsConfig(MethodConfig):
     local: ViewConfig = STRONG_VIEW.model_copy(update={"crop_scale": (0.1, 0.4)})
 
 
+class PredictorConfig(MethodConfig):
+    """A predictor: two layers from a view's projection to the target's."""
+
+    predictor_hidden: int = Field(256, ge=1, description="width of the predictor's hidden layer")
+
+
 class JointEmbedding(Method):
     """Base of the methods that compare embeddings of views.
 
@@ -71,7 +78,7 @@ class JointEmbedding(Method):
                 raise ValueError(f"local_size has {len(size)} numbers here, not {len(local)}")
             self._plans.append(ViewPlan(config.local.settings(), tuple(local), config.local_views))
 
-    def make_projector(self, config: Any, width: int) -> torch.nn.Module:
+    def make_projector(self, config: Any, width: int) -> nn.Module:
         """The projector, (B, width) -> (B, projection)."""
         return Projector(width, config.hidden, config.projection, config.projector_layers)
 
@@ -97,6 +104,38 @@ class JointEmbedding(Method):
         """The crop and its views."""
         shown = {f"view {k}": view for k, view in enumerate(self.views(crops), start=1)}
         return {"crop": crops.image, **shown}
+
+
+class TwoViews(JointEmbedding):
+    """Base of the methods that are a loss of two views' projections: what tells them apart is the
+    loss that they make.
+    """
+
+    def __init__(self, config: Any, encoder: Encoder, samples: Samples) -> None:
+        super().__init__(config, encoder, samples)
+        self._loss = self.make_loss(config)
+
+    def make_loss(self, config: Any) -> nn.Module:
+        """What takes two (B, D) and gives a scalar."""
+        raise TypeError(f"{type(self).__name__} defines no loss")
+
+    def trivial_loss(self, samples: int) -> float | None:
+        """The loss of a network that gives all samples the same; None where it is not known.
+
+        Args:
+            samples: in the batch of all processes.
+        """
+        return None
+
+    def step(self, crops: Crops) -> Step:
+        """The loss of two views; both go through the encoder as one batch."""
+        embedding, (z1, z2) = self.embed(self.views(crops))
+        return Step(
+            self._loss(z1, z2),
+            embedding=embedding,
+            positives=(z1, z2),
+            trivial_loss=self.trivial_loss(len(crops) * world()[1]),
+        )
 
 
 class TeacherConfig(MethodConfig):
