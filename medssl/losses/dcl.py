@@ -10,7 +10,7 @@ from medssl.processes import mean_value, sum_processes, world
 
 
 class DCL(nn.Module):
-    """DCL and DCLW (Yeh et al. 2022, "Decoupled contrastive learning", eq. 6 and 7).
+    """DCL and DCLW (Yeh et al. 2022, "Decoupled contrastive learning", sec. 3).
 
     For an anchor i with its other view j among the 2N projections, with s = cosine similarity and
     τ the temperature: -w s(i, j) / τ + log of the sum of exp(s(i, k) / τ) over the k of other

@@ -11,7 +11,7 @@ from medssl.processes import mean_value
 
 class Relation(nn.Module):
     """Relational consistency (Zheng et al. 2021, "ReSSL: relational self-supervised learning with
-    weak augmentation", eq. 3 to 5).
+    weak augmentation", sec. 3).
 
     The relation of an embedding to K others is the softmax of its cosine similarities to them over
     a temperature. The loss is the cross entropy of the student's relations against the teacher's,

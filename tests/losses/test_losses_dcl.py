@@ -10,7 +10,7 @@ from medssl.losses import DCL, NTXent
 
 
 def slow(z1: Tensor, z2: Tensor, temperature: float, sigma: float | None) -> float:
-    """Equations 6 and 7 of the paper with loops over Python floats."""
+    """The definitions of the paper with loops over Python floats."""
     views = [[[float(v) for v in row] for row in z.double()] for z in (z1, z2)]
     n = len(z1)
 

@@ -21,7 +21,7 @@ def relation(row: list[float], others: list[list[float]], temperature: float) ->
 
 
 def slow(student: Tensor, teacher: Tensor, others: Tensor, t_s: float, t_t: float) -> float:
-    """Equations 3 to 5 of the paper."""
+    """The definitions of the paper, sample by sample."""
     rest, total = others.double().tolist(), 0.0
     pairs = zip(student.double().tolist(), teacher.double().tolist(), strict=True)
     for s, t in pairs:
