@@ -159,6 +159,7 @@ def _default(param: Any) -> str:
 def config_page() -> str:
     """Every key of the configurations, with its type, default and meaning."""
     from medssl.methods import METHODS
+    from medssl.methods.view_config import ViewConfig
 
     lines = [
         NOTE,
@@ -175,6 +176,7 @@ def config_page() -> str:
         lines += [f"## {heading}", "", *_model(model, nested)]
     for name, method in METHODS.items():
         lines += [f"## `options` of the method `{name}`", "", *_model(method.Config, nested)]
+    lines += ["## The keys of a view", "", *_model(ViewConfig, nested)]
     lines += _encoders()
     lines += ["## Nested keys", ""]
     for keys, model in _by_model(nested).items():
@@ -233,6 +235,11 @@ def _rows(
             kind = ", ".join([_type(field.annotation), *_limits(field.metadata)])
             rows.append(f"| `{prefix}{name}` | {kind} | {_json(default)} | {about} |")
             continue
+        if inner.__name__ == "ViewConfig":
+            kind = "a view, or null" if _is_union(field.annotation) else "a view"
+            about = about or "how it is drawn"
+            rows.append(f"| `{prefix}{name}` | {kind} | {_changed(default)} | {about} |")
+            continue
         nested[name] = inner
         kind = "keys or null" if _is_union(field.annotation) else "keys"
         rows.append(f"| `{prefix}{name}` | {kind} | {_whole(default)} | {about or 'see below'} |")
@@ -249,6 +256,13 @@ def _limits(metadata: list[Any]) -> list[str]:
         for sign, word in signs.items()
         if getattr(item, sign, None) is not None
     ]
+
+
+def _changed(default: Any) -> str:
+    """A view's keys that are not at their own defaults."""
+    if default is None:
+        return "`null`"
+    return f"`{json.dumps(default.model_dump(mode='json', exclude_defaults=True))}`"
 
 
 def _whole(default: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medssl.losses.barlow_twins import BarlowTwins
+from medssl.losses.dcl import DCL
 from medssl.losses.deepcluster import DeepCluster
 from medssl.losses.dice import DiceCE
 from medssl.losses.dino import DINO
@@ -12,14 +13,17 @@ from medssl.losses.kmeans import spherical_kmeans
 from medssl.losses.marginal import marginal_logits
 from medssl.losses.masked_l1 import MaskedL1
 from medssl.losses.masked_mse import MaskedMSE, denormalise_patches, normalise_patches
+from medssl.losses.mixed_barlow import MixedBarlow
 from medssl.losses.negative_cosine import NegativeCosine
 from medssl.losses.nt_xent import NTXent
+from medssl.losses.relation import Relation
 from medssl.losses.sinkhorn import sinkhorn
 from medssl.losses.swav import SwAV
 from medssl.losses.targets import GradientMagnitude, Target
 from medssl.losses.vicreg import VICReg
 
 __all__ = [
+    "DCL",
     "DINO",
     "HOG",
     "BarlowTwins",
@@ -29,8 +33,10 @@ __all__ = [
     "InfoNCE",
     "MaskedL1",
     "MaskedMSE",
+    "MixedBarlow",
     "NTXent",
     "NegativeCosine",
+    "Relation",
     "SwAV",
     "Target",
     "VICReg",

@@ -39,13 +39,19 @@ class BarlowTwins(nn.Module):
         """
         with wide_pair(z1, z2, "Barlow Twins") as (first, second):
             samples = len(first) * world()[1]
-            a, b = (_standardised(z, samples) for z in (first, second))
-            agreement = sum_processes((a * b).sum(0)) / samples
-            redundancy = off_diagonal(a, b) / samples**2
-            return (1 - agreement).square().sum() + self.redundancy * redundancy
+            a, b = (standardised(z, samples) for z in (first, second))
+            return self.of_standardised(a, b)
+
+    def of_standardised(self, a: Tensor, b: Tensor) -> Tensor:
+        """The same of embeddings that are standardised already."""
+        samples = len(a) * world()[1]
+        agreement = sum_processes((a * b).sum(0)) / samples
+        redundancy = off_diagonal(a, b) / samples**2
+        return (1 - agreement).square().sum() + self.redundancy * redundancy
 
 
-def _standardised(z: Tensor, samples: int) -> Tensor:
+def standardised(z: Tensor, samples: int) -> Tensor:
+    """(B, D) with mean 0 and variance 1 over the ``samples`` of all processes."""
     z = centred(z)
     variance = sum_processes(z.square().sum(0)) / samples
     return z * (variance + _EPSILON).rsqrt()

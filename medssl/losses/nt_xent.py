@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medssl.losses.pairs import wide_pair
-from medssl.processes import gather_rows, mean_value, world
+from medssl.losses.pairs import similarities, wide_pair
+from medssl.processes import mean_value
 
 
 class NTXent(nn.Module):
@@ -34,14 +33,7 @@ class NTXent(nn.Module):
         Raises:
             ValueError: the shapes are not the same (B, D), or there is one sample alone.
         """
-        rank, size = world()
-        rows = len(z1)
         with wide_pair(z1, z2, "NT-Xent") as pair:
-            first, second = (F.normalize(z) for z in pair)
-            candidates = torch.cat((gather_rows(first), gather_rows(second)))
-            logits = torch.cat((first, second)) @ candidates.T / self.temperature
-            local = torch.arange(rows, device=z1.device) + rank * rows
-            other = local + rows * size
-            itself, partner = torch.cat((local, other)), torch.cat((other, local))
-            logits = logits.scatter(1, itself[:, None], float("-inf"))
+            cosines, itself, partner = similarities(*pair)
+            logits = (cosines / self.temperature).scatter(1, itself[:, None], float("-inf"))
             return mean_value(F.cross_entropy(logits, partner))

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from medssl.processes import sum_processes, world
+from medssl.processes import gather_rows, sum_processes, world
 
 
 @contextmanager
@@ -34,3 +35,20 @@ def wide_pair(z1: Tensor, z2: Tensor, name: str) -> Iterator[tuple[Tensor, Tenso
 def centred(z: Tensor) -> Tensor:
     """(B, D) minus the mean over the samples of all processes."""
     return z - sum_processes(z.sum(0)) / (len(z) * world()[1])
+
+
+def similarities(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cosines of two views' (B, D) with those of all processes.
+
+    Returns:
+        (2B, 2B x processes), the first view's rows before the second's; and int64 (2B,) each, the
+        columns of a row's own and of its other view.
+    """
+    rank, size = world()
+    rows = len(first)
+    first, second = F.normalize(first), F.normalize(second)
+    candidates = torch.cat((gather_rows(first), gather_rows(second)))
+    local = torch.arange(rows, device=first.device) + rank * rows
+    other = local + rows * size
+    cosines = torch.cat((first, second)) @ candidates.T
+    return cosines, torch.cat((local, other)), torch.cat((other, local))

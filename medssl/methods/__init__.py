@@ -1,8 +1,10 @@
 """The self-supervised methods by name."""
 
 from medssl.errors import MedsslError
+from medssl.methods.barlow import Barlow
 from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
 from medssl.methods.byol import BYOL
+from medssl.methods.dcl import DCL
 from medssl.methods.deepcluster import DeepCluster
 from medssl.methods.dino import DINO
 from medssl.methods.directpred import DirectPred
@@ -10,22 +12,32 @@ from medssl.methods.gmml import GMML
 from medssl.methods.hybrid import Hybrid
 from medssl.methods.intensity_config import check_views
 from medssl.methods.mae import MAE
+from medssl.methods.mixed_barlow import MixedBarlow
 from medssl.methods.moco import MoCo
+from medssl.methods.nnclr import NNCLR
+from medssl.methods.ressl import ReSSL
 from medssl.methods.simclr import SimCLR
 from medssl.methods.simmim import SimMIM
 from medssl.methods.simsiam import SimSiam
 from medssl.methods.sit import SiT
 from medssl.methods.swav import SwAV
+from medssl.methods.vicreg import VICReg
 
 METHODS: dict[str, type[Method]] = {
     "mae": MAE,
     "simmim": SimMIM,
     "gmml": GMML,
     "simclr": SimCLR,
+    "dcl": DCL,
     "moco": MoCo,
+    "nnclr": NNCLR,
+    "ressl": ReSSL,
     "byol": BYOL,
     "directpred": DirectPred,
     "simsiam": SimSiam,
+    "vicreg": VICReg,
+    "barlow": Barlow,
+    "mixed_barlow": MixedBarlow,
     "swav": SwAV,
     "deepcluster": DeepCluster,
     "dino": DINO,

@@ -13,9 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medssl.methods.base import Crops, Method, MethodConfig, Samples
+from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
 from medssl.methods.view_config import ViewConfig
 from medssl.networks import Embedder, Encoder, Projector, Teacher, cosine_between, pooled
+from medssl.processes import world
 from medssl.views import ViewPlan, make_views
 
 # Two views that share much of a crop and differ in intensity: what is left alike is anatomy.
@@ -107,6 +108,38 @@ class JointEmbedding(Method):
         """The crop and its views."""
         shown = {f"view {k}": view for k, view in enumerate(self.views(crops), start=1)}
         return {"crop": crops.image, **shown}
+
+
+class TwoViews(JointEmbedding):
+    """Base of the methods that are a loss of two views' projections: what tells them apart is the
+    loss that they make.
+    """
+
+    def __init__(self, config: Any, encoder: Encoder, samples: Samples) -> None:
+        super().__init__(config, encoder, samples)
+        self._loss = self.make_loss(config)
+
+    def make_loss(self, config: Any) -> nn.Module:
+        """What takes two (B, D) and gives a scalar."""
+        raise TypeError(f"{type(self).__name__} defines no loss")
+
+    def trivial_loss(self, samples: int) -> float | None:
+        """The loss of a network that gives all samples the same; None where it is not known.
+
+        Args:
+            samples: in the batch of all processes.
+        """
+        return None
+
+    def step(self, crops: Crops) -> Step:
+        """The loss of two views; both go through the encoder as one batch."""
+        embedding, (z1, z2) = self.embed(self.views(crops))
+        return Step(
+            self._loss(z1, z2),
+            embedding=embedding,
+            positives=(z1, z2),
+            trivial_loss=self.trivial_loss(len(crops) * world()[1]),
+        )
 
 
 class TeacherConfig(MethodConfig):

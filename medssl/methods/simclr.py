@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from pydantic import Field
+from torch import nn
 
 from medssl.losses import NTXent
-from medssl.methods.base import Crops, Samples, Step
-from medssl.methods.joint import JointConfig, JointEmbedding
-from medssl.networks import Encoder
-from medssl.processes import world
+from medssl.methods.joint import JointConfig, TwoViews
 
 
 class SimCLRConfig(JointConfig):
@@ -19,22 +18,15 @@ class SimCLRConfig(JointConfig):
     temperature: float = Field(0.2, gt=0)
 
 
-class SimCLR(JointEmbedding):
+class SimCLR(TwoViews):
     """SimCLR with any encoder."""
 
     Config = SimCLRConfig
 
-    def __init__(self, config: SimCLRConfig, encoder: Encoder, samples: Samples) -> None:
-        super().__init__(config, encoder, samples)
-        self._loss = NTXent(config.temperature)
+    def make_loss(self, config: Any) -> nn.Module:
+        """NT-Xent."""
+        return NTXent(config.temperature)
 
-    def step(self, crops: Crops) -> Step:
-        """NT-Xent of two views; both go through the encoder as one batch."""
-        embedding, (z1, z2) = self.embed(self.views(crops))
-        candidates = 2 * len(crops) * world()[1] - 1
-        return Step(
-            self._loss(z1, z2),
-            embedding=embedding,
-            positives=(z1, z2),
-            trivial_loss=math.log(candidates),
-        )
+    def trivial_loss(self, samples: int) -> float:
+        """All candidates of an anchor are alike."""
+        return math.log(2 * samples - 1)

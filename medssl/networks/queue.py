@@ -36,3 +36,9 @@ class Queue(nn.Module):
         """Put in (B, width) of this process and of all others, and let as many of the oldest go."""
         new = gather_rows(rows.detach().float())[-len(self.rows) :]
         self.rows = torch.cat((self.rows[len(new) :], new))
+
+    @torch.no_grad()
+    def nearest(self, rows: Tensor) -> Tensor:
+        """Of each of (B, width) the kept row of largest inner product: float32 (B, width)."""
+        with torch.autocast(rows.device.type, enabled=False):
+            return self.rows[(rows.float() @ self.rows.T).argmax(dim=1)]

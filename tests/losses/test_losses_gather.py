@@ -8,12 +8,15 @@ from torch import Tensor
 from two_processes import compare
 
 from medssl.losses import (
+    DCL,
     DINO,
     BarlowTwins,
     DeepCluster,
     InfoNCE,
+    MixedBarlow,
     NegativeCosine,
     NTXent,
+    Relation,
     SwAV,
     VICReg,
     sinkhorn,
@@ -69,11 +72,45 @@ class Clustered(torch.nn.Module):
         return value
 
 
+class Mixed(torch.nn.Module):
+    """Mixed Barlow Twins of views and something between them; partners are of one process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = MixedBarlow(0.1, 2.0)
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, D) each, B a multiple of three."""
+        partner = torch.arange(len(z1)).unflatten(0, (-1, 3)).roll(1, dims=1).flatten()
+        mixed = (z1 + 2 * z2[partner]).sin()
+        value: Tensor = self.loss(z1, z2, mixed, torch.tensor(0.3), partner)
+        return value
+
+
+class Related(torch.nn.Module):
+    """The loss of ReSSL with others that all processes have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = Relation(0.3, 0.2)
+        self.others = torch.randn(7, 4, generator=torch.Generator().manual_seed(2))
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, D) each."""
+        value: Tensor = self.loss(z1, self.loss.relations(z2, self.others), self.others)
+        return value
+
+
 LOSSES = {
     "DINO": Centred(),
     "InfoNCE": InfoNCE(0.2),
     "NegativeCosine": NegativeCosine(),
     "NTXent": NTXent(0.2),
+    "DCL": DCL(0.2),
+    "DCLW": DCL(0.2, 0.5),
+    "MixedBarlow": Mixed(),
+    "MixedBarlow, wide": Wide(Mixed()),
+    "Relation": Related(),
     "BarlowTwins": BarlowTwins(0.1),
     "BarlowTwins, wide": Wide(BarlowTwins(0.1)),
     "SwAV": Swapped(),

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from method_cases import Broken, Case
+from method_cases.simclr import without_negatives
+
+CASE = Case(
+    options={"hidden": 16, "projection": 8},
+    broken={
+        "no negatives": Broken(change=without_negatives, values={"steps": 160}),
+        "nothing is told apart": Broken(options={"temperature": 1e4, "weighted": True}),
+    },
+)
