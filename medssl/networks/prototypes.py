@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 class Prototypes(nn.Module):
     """Cosine similarity to K learned directions: a linear layer without bias whose inputs and rows
-    are normalised, as the last layer of Caron et al. 2021 ("DINO", app. C).
+    are normalised, as the last layer of Caron et al. 2021 ("DINO", sec. 3.1).
 
     Args:
         inputs: D, width of the features.
