@@ -11,7 +11,7 @@ from medssl.processes import sum_processes, world
 
 class DirectPredictor(nn.Module):
     """The linear predictor of DirectPred (Tian et al. 2021, "Understanding self-supervised learning
-    dynamics without contrastive pairs", sec. 4 and eq. 18).
+    dynamics without contrastive pairs", and the authors' program).
 
     F = rho F + (1 - rho) E[f fT] over the samples of all processes; with its eigenvectors U and
     eigenvalues s, p = sqrt(s / max s) + eps and W = U diag(p) UT. In training every forward moves F
@@ -52,7 +52,8 @@ class DirectPredictor(nn.Module):
             f = projections.float()
             mean = sum_processes(f.T @ f) / (len(f) * world()[1])
             self.correlation.lerp_(mean, 1.0 - self.rho)
-            self.weight.copy_(spectral_root(self.correlation, self.eps))
+            # A new tensor: an earlier forward's gradient may still need the old one.
+            self.weight = spectral_root(self.correlation, self.eps)
 
 
 def spectral_root(correlation: Tensor, eps: float) -> Tensor:

@@ -50,6 +50,16 @@ def test_it_stands_still_in_evaluation_and_gradient_passes_it():
     torch.testing.assert_close(f.grad, weight.sum(0).expand(5, 3))
 
 
+def test_gradient_of_a_forward_passes_after_another_forward():
+    predictor = DirectPredictor(3)
+    f = torch.randn(5, 3, requires_grad=True)
+    first = predictor(f)
+    weight = predictor.weight
+    predictor(torch.randn(5, 3))
+    first.sum().backward()
+    torch.testing.assert_close(f.grad, weight.sum(0).expand(5, 3))
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="below 1"):
         DirectPredictor(3, rho=1.0)
