@@ -2,8 +2,8 @@
 
     python benchmarks/cold.py SCRATCH [--size 64]
 
-Uses the volumes of benchmarks/crops.py, made in SCRATCH at first use, with a quarter of the noise in
-their air, so that there is a foreground. Before each cold pass the system is asked to drop the
+Uses the volumes of benchmarks/crops.py, made in SCRATCH at first use, with a quarter of the noise
+in their air, so that there is a foreground. Before each cold pass the system is asked to drop the
 files' pages, which takes no rights; the disk may have a cache of its own. Needs blosc2.
 """
 
@@ -115,9 +115,7 @@ def main(
     }
     cold_raw, _, warm_raw = middle["the store, raw"]
     print(f"crops of {size}^3 from {VOLUMES} volumes, median of {rounds}\n")
-    print(
-        "| crops of | cold, crops/s | of the store's | read a crop | warm | of the store's | disk |"
-    )
+    print("| crops of | cold, crops/s | ratio | read a crop | warm, crops/s | ratio | on disk |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, (cold, read, warm) in middle.items():
         disk = sum(file.stat().st_size for file in files[name])
