@@ -32,7 +32,7 @@ from medssl.training.volumes import Opened, Places, StoredVolumes, bright, find_
 
 Array = npt.NDArray[Any]
 
-VERSION = 1
+VERSION = 2
 GAIN = 0.8  # a foreground that fills more of a volume is not worth a copy of it
 _EDGE = 1e-3  # of a slice that must be foreground, so that noise in the air does not count
 _SPARE = 2**30  # bytes of a disk that a cache never takes
@@ -146,9 +146,10 @@ class CachedVolumes:
         wanted = self._spacing or own
         resampled = not same_spacing(own, wanted)
         share = math.prod(b - a for a, b in box) / mask.size
-        whole = not resampled and share > GAIN
-        if whole:
+        if not resampled and share > GAIN:
             box = [(0, n) for n in mask.shape]
+        # What is neither resampled, cut nor compressed is read from the store.
+        whole = not resampled and share > GAIN and self._settings.layout == "raw"
         window = (slice(None), *(slice(first, last) for first, last in box))
         image = np.asarray(image[window])
         label = None if label is None else np.asarray(label[window])

@@ -129,14 +129,22 @@ class IntensityParams:
         changes = (*_acquired(numbers, settings), *_shown(numbers, settings, draw))
         return cls(changes, settings.unit == "mm" and not {"blur", "motion"}.isdisjoint(kinds))
 
-    def apply(self, batch: Tensor, spacing: Tensor | None = None, views: int = 1) -> Tensor:
+    def apply(
+        self,
+        batch: Tensor,
+        spacing: Tensor | None = None,
+        views: int = 1,
+        overwrite: bool = False,
+    ) -> Tensor:
         """The changed batch; applying twice gives the same result.
 
         Args:
-            batch: (B, C, *spatial), any floating or integer type; it is left as it is.
+            batch: (B, C, *spatial), any floating or integer type; it is left as it is
+                unless `overwrite`.
             spacing: mm per voxel of these views, float32 (B, d); needed where the unit is mm.
             views: how many views of each crop the batch holds, one view of all crops after the
                 other; style is exchanged between the crops of one view.
+            overwrite: the batch is not needed afterwards.
 
         Returns:
             float32 (B, C, *spatial).
@@ -149,7 +157,8 @@ class IntensityParams:
         # A region under autocast would take matrix products in half precision.
         with torch.autocast(batch.device.type, enabled=False):
             on_cpu = batch.device.type == "cpu"
-            batch = batch.to(torch.float32, copy=on_cpu, memory_format=torch.contiguous_format)
+            copy = on_cpu and not overwrite
+            batch = batch.to(torch.float32, copy=copy, memory_format=torch.contiguous_format)
             mixing = [n + 1 for n, change in enumerate(self.changes) if isinstance(change, Style)]
             first = mixing[0] if mixing else 0
             for change in self.changes[:first]:

@@ -155,5 +155,5 @@ def _make(
         if label is not None:
             label = resample(label, theta, size, "nearest", padding, moved)
     changes = IntensityParams.draw(draw.fork(1), settings.intensity)
-    image = changes.apply(image, view_spacing(theta, mm), count)
+    image = changes.apply(image, view_spacing(theta, mm), count, overwrite=True)
     return View(image, theta, label, moved, mm, crop_size)

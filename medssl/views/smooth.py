@@ -1,14 +1,15 @@
 """Blur, low resolution, thick slices: along each axis by itself, as one matrix a sample.
 
-A matrix product takes any sigma and factor of every sample in one call. On a CPU it is faster than
-sums of shifted images; grouped convolutions are faster with the narrowest kernels in 2D alone, and
-many times slower with wide ones. `benchmarks/intensity.py` has the cost.
+A matrix product takes any sigma and factor of every sample in one call; on a CPU in blocks, which
+leave out most of the zeros. It is faster there than sums of shifted images; grouped convolutions
+are faster with the narrowest kernels in 2D alone, and many times slower with wide ones.
+`benchmarks/intensity.py` has the cost.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor
 from medssl.views.change import Change, on_picked, one_of, per_sample
 
 _NOTHING = 1e-8  # a weight that no float32 sum sees; denormal ones make products 10 times slower
+_SIGMAS = 6.1  # from where a Gaussian's weights are below that
+_LEAST_ROWS = 16  # of a matrix that are multiplied at once
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class ThickSlices(Change):
         for axis in range(dims):
 
             def change(part: Tensor, factor: Tensor, axis: int = axis) -> Tensor:
-                return along(part, coarse_matrix(factor, part.shape[2 + axis]), axis)
+                matrix = coarse_matrix(factor, part.shape[2 + axis])
+                return along(part, matrix, axis, _whole(factor, 2.0))
 
             picked = (self.factor > 1.0) & (thick == axis)
             batch = on_picked(picked, change, batch, self.factor)
@@ -88,10 +92,11 @@ def gaussian_blur(batch: Tensor, sigma: Tensor) -> Tensor:
         batch: float32 (B, C, *spatial).
         sigma: voxels, (B, d), or (B, 1) for all axes; 0 leaves a sample as it is.
     """
+    far = _whole(sigma, _SIGMAS)
     if sigma.shape[1] == 1:
-        return _along_all(batch, lambda length: gaussian_matrix(sigma[:, 0], length))
+        return _along_all(batch, lambda length: gaussian_matrix(sigma[:, 0], length), far)
     for axis in range(batch.ndim - 2):
-        batch = along(batch, gaussian_matrix(sigma[:, axis], batch.shape[2 + axis]), axis)
+        batch = along(batch, gaussian_matrix(sigma[:, axis], batch.shape[2 + axis]), axis, far)
     return batch
 
 
@@ -102,33 +107,62 @@ def coarsen(batch: Tensor, factor: Tensor) -> Tensor:
         batch: float32 (B, C, *spatial).
         factor: (B,), at least 1; 1 leaves a sample as it is.
     """
-    return _along_all(batch, lambda length: coarse_matrix(factor, length))
+    return _along_all(batch, lambda length: coarse_matrix(factor, length), _whole(factor, 2.0))
 
 
-def _along_all(batch: Tensor, matrix: Callable[[int], Tensor]) -> Tensor:
+def _whole(values: Tensor, times: float) -> int | None:
+    """A whole number above the largest value times a number; on an accelerator None, for reading
+    the value would wait for it."""
+    return None if values.device.type != "cpu" else math.ceil(float(values.max()) * times) + 1
+
+
+def _along_all(batch: Tensor, matrix: Callable[[int], Tensor], reach: int | None) -> Tensor:
     """The same along every axis; axes of one length share their matrices."""
     made: dict[int, Tensor] = {}
     for axis, length in enumerate(batch.shape[2:]):
         if length not in made:
             made[length] = matrix(length)
-        batch = along(batch, made[length], axis)
+        batch = along(batch, made[length], axis, reach)
     return batch
 
 
-def along(batch: Tensor, matrix: Tensor, axis: int) -> Tensor:
+def along(batch: Tensor, matrix: Tensor, axis: int, reach: int | None = None) -> Tensor:
     """Every line of voxels along an axis, times its sample's matrix.
 
     Args:
         batch: float32 (B, C, *spatial).
         matrix: float32 (B, n, n), new voxel by old voxel.
         axis: spatial axis, of n voxels.
+        reach: how far from its diagonal the matrix is not zero, where that is known: less is
+            multiplied then.
     """
-    shape = batch.shape
-    if axis == len(shape) - 3:
-        lines = batch.reshape(shape[0], -1, shape[-1])
-        return torch.bmm(lines, matrix.transpose(1, 2)).reshape(shape)
-    planes = batch.reshape(shape[0], math.prod(shape[1 : 2 + axis]), shape[2 + axis], -1)
-    return torch.matmul(matrix[:, None], planes).reshape(shape)
+    shape, length = batch.shape, batch.shape[2 + axis]
+    before = math.prod(shape[1 : 2 + axis])
+    last = axis == len(shape) - 3
+    if before > 1 and not last:
+        planes = batch.reshape(shape[0], before, length, -1)
+        return torch.matmul(matrix[:, None], planes).reshape(shape)
+    # The last axis is multiplied from the right, so that lines are read as they lie.
+    lines = batch.reshape(shape[0], -1, length) if last else batch.reshape(shape[0], length, -1)
+    made = torch.empty_like(lines)
+    for first, end, near in _blocks(length, reach):
+        block = matrix[:, first:end, near]
+        if last:
+            torch.bmm(lines[:, :, near], block.transpose(1, 2), out=made[:, :, first:end])
+        else:
+            torch.bmm(block, lines[:, near], out=made[:, first:end])
+    return made.reshape(shape)
+
+
+def _blocks(length: int, reach: int | None) -> Iterator[tuple[int, int, slice]]:
+    """Rows of a matrix by their first and end, and the columns that they reach: all at once where
+    blocks would save little."""
+    rows = max(_LEAST_ROWS, -(-length // 4))
+    if reach is None or rows + 2 * reach > 0.75 * length:
+        rows, reach = length, length
+    for first in range(0, length, rows):
+        end = min(first + rows, length)
+        yield first, end, slice(max(0, first - reach), min(length, end + reach))
 
 
 def gaussian_matrix(sigma: Tensor, length: int) -> Tensor:

@@ -10,9 +10,11 @@ from medssl.views.smooth import (
     Blur,
     LowResolution,
     ThickSlices,
+    along,
     coarse_matrix,
     coarsen,
     gaussian_blur,
+    gaussian_matrix,
 )
 
 
@@ -41,6 +43,25 @@ def test_blur_agrees_with_scipy(dims: int):
             torch.testing.assert_close(
                 got[b, c].double(), torch.from_numpy(expected), rtol=0, atol=1e-5
             )
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 100, 70), (2, 1, 40, 30, 70)])
+def test_blocks_of_the_matrices_are_all_that_is_not_zero(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    sigma, factor = torch.tensor([0.3, 1.0, 0.6])[: shape[0]], torch.tensor([2.0, 1.0, 3.3])
+    blurred, coarse = gaussian_blur(x, sigma[:, None]), coarsen(x, factor[: shape[0]])
+    expected = [x, x]
+    for axis, n in enumerate(shape[2:]):
+        made = gaussian_matrix(sigma, n), coarse_matrix(factor[: shape[0]], n)
+        expected = [along(y, matrix, axis) for y, matrix in zip(expected, made, strict=True)]
+    torch.testing.assert_close(blurred, expected[0], rtol=0, atol=2e-6)
+    torch.testing.assert_close(coarse, expected[1], rtol=0, atol=2e-6)
+    for matrix, reach in (
+        (gaussian_matrix(torch.ones(1), 100), 8),
+        (coarse_matrix(factor, 100), 8),
+    ):
+        far = (torch.arange(100)[:, None] - torch.arange(100)).abs() > reach
+        assert float(matrix[:, far].abs().max()) == 0.0
 
 
 def test_blur_in_mm_is_divided_by_the_spacing():
@@ -111,6 +132,6 @@ def test_thick_slices_lie_along_one_axis(dims: int):
     x = image(dims)
     axis = torch.tensor([0.0, 0.999])
     got = ThickSlices(torch.tensor([4.0, 2.0]), axis).apply(x.clone(), None)
-    for b, (along, factor) in enumerate([(0, 4.0), (dims - 1, 2.0)]):
-        expected = np.apply_along_axis(averaged, along + 1, x[b].numpy(), factor)
+    for b, (at, factor) in enumerate([(0, 4.0), (dims - 1, 2.0)]):
+        expected = np.apply_along_axis(averaged, at + 1, x[b].numpy(), factor)
         torch.testing.assert_close(got[b], torch.from_numpy(expected).float(), rtol=0, atol=1e-5)
