@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 class Prototypes(nn.Module):
     """Cosines of embeddings to K prototypes (Caron et al. 2020, "SwAV", sec. 3.1; the last layer of
-    Caron et al. 2021, "DINO", app. C).
-    """Cosine similarity to K learned directions: a linear layer without bias whose inputs and rows
-    are normalised, as the last layer of Caron et al. 2021 ("DINO", sec. 3.1).
+    Caron et al. 2021, "DINO", sec. 3.1).
 
     Args:
         inputs: width D of an embedding.
