@@ -71,14 +71,14 @@ class HOG(Target):
         gradient = torch.stack(differences(image))
         axes = orientations(len(size), image.device).to(gradient.dtype)
         length = gradient.square().sum(0).sqrt()
-        best, nearest = torch.zeros_like(length), torch.zeros_like(length, dtype=torch.int64)
-        # One axis at a time, so that no more than two images are held beside the votes; in full
-        # precision, which a matrix product may not have.
-        for number, axis in enumerate(axes.unbind()):
-            along = sum(a * g for a, g in zip(axis, gradient, strict=True))
-            assert isinstance(along, Tensor)
-            better = along.abs() > best
-            best, nearest = torch.where(better, along.abs(), best), nearest.where(~better, number)
+        with torch.autocast(image.device.type, enabled=False):
+            along = (axes @ gradient.flatten(1)).abs_()
+        # One axis at a time: on a CPU twice as fast as argmax.
+        best, nearest = along[0], torch.zeros_like(along[0], dtype=torch.int64)
+        for number in range(1, len(axes)):
+            nearest.masked_fill_(along[number] > best, number)
+            best = torch.maximum(best, along[number])
+        nearest = nearest.reshape(length.shape)
         votes = length.new_zeros(batch, channels, len(axes), *size)
         votes.scatter_(2, nearest[:, :, None], length[:, :, None])
         pool = F.avg_pool2d if len(size) == 2 else F.avg_pool3d
