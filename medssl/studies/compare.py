@@ -126,7 +126,13 @@ def comparison(study: Study, source: Path, out: Path) -> Comparison:
         # data sets that differ in their pretraining alone share a store, so its draws of subjects
         alike = [d for d in study.data.values() if d.folder == data.folder]
         volumes = any(t.kind == "regression" for d in alike for t in d.tasks.values())
-        store = ready_store(data, source / data.folder, out / "stores" / data.folder, volumes)
+        store = ready_store(
+            source / data.folder,
+            out / "stores" / data.folder,
+            modality=data.modality,
+            label_names=data.label_names,
+            volumes=volumes,
+        )
         chosen, costs, refused = fitting_encoders(data, store, methods, out)
         benches[name] = Bench.of(data, store, costs, out)
         encoders[name], left_out[name] = chosen, refused

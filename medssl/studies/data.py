@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +16,31 @@ from medssl.store import Store
 from medssl.store.make_split import make_split
 from medssl.store.named_splits import DEFAULT, SplitOptions, list_splits, splits_of, write_split
 from medssl.store.records import LABEL_PREFIX
-from medssl.store.splits import split_subjects, stated_splits
+from medssl.store.splits import split_subjects
 from medssl.studies.runs import set_aside
-from medssl.studies.settings import DataSet
 
 VOLUME = "volume_mm3"
 
 
-def ready_store(data: DataSet, source: Path, out: Path, volumes: bool = False) -> Store:
-    """Ingest a data set, or open what is there of it.
+def ready_store(
+    source: Path,
+    out: Path,
+    *,
+    modality: str = "OT",
+    label_names: Mapping[int, str] | None = None,
+    volumes: bool = False,
+) -> Store:
+    """Ingest a data set and split it, or open what is there of it.
 
-    With ``volumes`` the volume of each label map becomes the label ``volume_mm3``. Where
-    the tables of the data state splits, as MedMNIST's archives do, one picture may lie on two
-    sides: the leakage guard looks, and moves it to the side that is tested on.
+    Where tables state splits, as MedMNIST's archives do, one picture may lie on two sides: the
+    leakage guard looks, and moves it to the side that is tested on.
 
     Args:
-        data: its settings.
         source: a folder or an archive that ``medssl ingest`` reads.
-        out: the folder of the store; ``OUT.input`` beside it keeps a copy with the volumes.
+        out: the folder of the store.
+        modality, label_names: as of ingest.
+        volumes: make the volume of each label map the label ``volume_mm3``; ``OUT.input`` beside
+            the store keeps a copy with it.
 
     Raises:
         MedsslError: INPUT_MISSING and what ingest raises.
@@ -40,9 +48,10 @@ def ready_store(data: DataSet, source: Path, out: Path, volumes: bool = False) -
     if not out.exists():
         if volumes:
             source = with_volumes(source, out.with_name(f"{out.name}.input"))
-        ingest(source, out, modality=data.modality, label_names=data.label_names)
+        names = dict(label_names) if label_names else None
+        ingest(source, out, modality=modality, label_names=names)
     store = Store.open(out)
-    if stated_splits(store.manifest) and DEFAULT not in list_splits(store):
+    if DEFAULT not in list_splits(store):
         write_split(store, make_split(store, SplitOptions(stated="mend")))
     return store
 

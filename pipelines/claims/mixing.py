@@ -33,7 +33,6 @@ from medssl.store.splits import choose_subjects
 from medssl.studies.claims import Claim, Finding
 from medssl.studies.data import ready_store, study_split
 from medssl.studies.runs import same_study, set_aside, write_whole
-from medssl.studies.settings import DataSet
 from medssl.training.loop import fit
 from medssl.training.prepare import prepare
 from medssl.training.pretrain import PretrainConfig, resolve
@@ -65,8 +64,7 @@ def main(
     settings = load(Settings, preset(config), overrides or [])
     out.mkdir(parents=True, exist_ok=True)
     same_study(settings.model_dump_json(indent=2, exclude={"seeds"}), out)
-    options = DataSet(folder=settings.folder, encoders={}, passes=1)
-    store = ready_store(options, data / settings.folder, out / "store")
+    store = ready_store(data / settings.folder, out / "store")
     rows: list[dict[str, Any]] = []
     for seed in range(settings.seeds):
         for method in settings.methods:
@@ -79,11 +77,9 @@ def main(
     typer.echo(claim.text())
 
 
-def chosen_rows(
-    store: Store, settings: Settings, seed: int
-) -> tuple[list[str], Rows, dict[str, Rows]]:
-    """Volumes with a class, those pretrained on as "train", and what is classified as "test":
-    the validation subjects while training, the test subjects at the end."""
+def chosen_rows(store: Store, settings: Settings, seed: int) -> tuple[list[str], dict[str, Rows]]:
+    """Volumes with a class, and their rows: those pretrained on as "train", and as "test" those
+    that are classified, the "validation" subjects while training and the "test" subjects last."""
     _, classes, targets = class_targets(store, None)
     subjects = [store[v].subject_id for v in targets]
     split = study_split(store)
@@ -100,7 +96,7 @@ def chosen_rows(
             for s in subjects
         ]  # fmt: skip
         found[name] = Rows(labels, subjects, np.array(side), classes)
-    return list(targets), found["validation"], found
+    return list(targets), found
 
 
 def followed(
@@ -110,12 +106,12 @@ def followed(
     file = out / "curves" / f"{method}-{seed}.json"
     if file.exists():
         return json.loads(file.read_text(encoding="utf-8"))
-    ids, known, sides = chosen_rows(store, settings, seed)
+    ids, sides = chosen_rows(store, settings, seed)
     folder = out / "runs" / f"{method}-{seed}"
     set_aside(folder)
     values = {**settings.pretrain, "method": method, "seed": seed}
     asked = load(PretrainConfig, values={"checkpoint_every": 10**6, **values})
-    asked, trained = resolve(store, asked, known.subjects("train"))
+    asked, trained = resolve(store, asked, sides["validation"].subjects("train"))
     prepared = prepare(store, asked, trained, folder)
     tuned = FinetuneConfig(patch_size=asked.patch_size, intensity=asked.intensity)
     _, contract = architecture(store, trained, tuned, None)

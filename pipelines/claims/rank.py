@@ -32,7 +32,6 @@ from medssl.studies.claims import Claim, Finding
 from medssl.studies.data import ready_store, study_split
 from medssl.studies.measure import rank_of
 from medssl.studies.runs import pretrained, same_study, write_whole
-from medssl.studies.settings import DataSet
 from medssl.training.pretrain import PretrainConfig
 
 NAME = "rank"
@@ -66,8 +65,7 @@ def main(
     settings = load(Settings, preset(config), overrides or [])
     out.mkdir(parents=True, exist_ok=True)
     same_study(settings.model_dump_json(indent=2, exclude={"seeds"}), out)
-    options = DataSet(folder=settings.folder, encoders={}, passes=1)
-    store = ready_store(options, data / settings.folder, out / "store")
+    store = ready_store(data / settings.folder, out / "store")
     _, classes, targets = class_targets(store, None)
     subjects = [store[v].subject_id for v in targets]
     split, labels = study_split(store), np.array(list(targets.values()), np.int64)
