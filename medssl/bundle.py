@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from medssl.config import StrictModel
 from medssl.errors import MedsslError
@@ -40,10 +40,32 @@ class EncoderSpec(StrictModel):
 
 
 class TaskSpec(StrictModel):
-    """The task a model was fine-tuned for, and its number of outputs."""
+    """The task a model was fine-tuned for, and its number of outputs: 1 of regression, else at
+    least 2."""
 
-    kind: Literal["segmentation", "classification"]
-    classes: int = Field(ge=2)
+    kind: Literal["segmentation", "classification", "regression"]
+    classes: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _outputs(self) -> TaskSpec:
+        if (self.classes == 1) != (self.kind == "regression"):
+            raise ValueError("regression has one output, other tasks have at least two")
+        return self
+
+
+class TargetSpec(StrictModel):
+    """The number that a regression predicts: the model's output, times ``std``, plus ``mean``.
+
+    Both are those of the training volumes, in the target's own unit.
+    """
+
+    name: str
+    mean: float
+    std: float = Field(gt=0)
+
+    def in_units(self, output: float) -> float:
+        """The prediction that an output of the model stands for."""
+        return self.mean + self.std * output
 
 
 class Architecture(StrictModel):
@@ -73,13 +95,14 @@ class BundleSpec(StrictModel):
     """``bundle.json``."""
 
     format_version: int = FORMAT_VERSION
-    kind: Literal["encoder", "segmentation", "classification"]
+    kind: Literal["encoder", "segmentation", "classification", "regression"]
     architecture: Architecture
     contract: InputContract
     method: str = ""
     config: dict[str, Any] = Field(default_factory=dict)
     label_names: dict[int, str] = Field(default_factory=dict)
     classes: list[str] = Field(default_factory=list)
+    target: TargetSpec | None = None
     salt: str = ""
     seen_subjects: list[str] = Field(default_factory=list)
     metrics: dict[str, float] = Field(default_factory=dict)
@@ -236,6 +259,11 @@ class Bundle:
 def _card(spec: BundleSpec, tensors: Mapping[str, Tensor]) -> str:
     count = sum(tensor.numel() for tensor in tensors.values())
     contract, encoder = spec.contract, spec.architecture.encoder
+    labels = [
+        *spec.label_names.values(),
+        *spec.classes,
+        *([spec.target.name] if spec.target else []),
+    ]
     spacing = "the input's own" if contract.spacing is None else f"{contract.spacing} mm"
     lines = [
         f"# A medssl {spec.kind} bundle",
@@ -248,7 +276,7 @@ def _card(spec: BundleSpec, tensors: Mapping[str, Tensor]) -> str:
         f" spacing {spacing}, orientation {contract.orientation},"
         f" intensity {contract.intensity.scheme}, patch {contract.patch_size}",
         f"- Subjects seen: {len(spec.seen_subjects)} (salted hashes in bundle.json)",
-        f"- Labels: {', '.join([*spec.label_names.values(), *spec.classes]) or 'none'}",
+        f"- Labels: {', '.join(labels) or 'none'}",
         f"- Licence: {spec.licence}",
         f"- SHA-256 of the weights: `{spec.weights_sha256}`",
         "",

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from small_encoders import SMALL
 
 from medssl.bundle import (
     Architecture,
@@ -45,6 +46,18 @@ def test_round_trip_gives_the_same_outputs(bundle):
     assert loaded.spec.versions["torch"]
 
 
+@pytest.mark.parametrize("kind", SMALL)
+def test_every_encoder_survives_a_bundle(tmp_path, kind):
+    name, options = SMALL[kind]
+    encoder = EncoderSpec(name=name, dims=2, options=options)
+    architecture = Architecture(encoder=encoder, task=TaskSpec(kind="classification", classes=2))
+    model = build_model(architecture.model_dump()).eval()
+    made = spec(kind="classification", architecture=architecture)
+    loaded = Bundle.load(Bundle.save(tmp_path / "bundle", model, made).path)
+    image = torch.randn(1, 1, 28, 28)
+    assert torch.equal(loaded.model()(image), model(image))
+
+
 def test_subjects_are_hashed_and_recognised(bundle):
     loaded = Bundle.load(bundle[0].path)
     assert loaded.spec.has_seen("sub-1")
@@ -85,3 +98,9 @@ def test_weights_of_another_architecture_are_refused(bundle):
 def test_never_overwrites(bundle):
     with pytest.raises(MedsslError, match="OUT_EXISTS"):
         Bundle.save(bundle[0].path, bundle[1], bundle[0].spec)
+
+
+@pytest.mark.parametrize(("kind", "outputs"), [("regression", 2), ("segmentation", 1)])
+def test_a_task_has_the_outputs_it_needs(kind, outputs):
+    with pytest.raises(ValueError, match="regression has one output"):
+        TaskSpec(kind=kind, classes=outputs)

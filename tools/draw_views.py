@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from medssl.methods.view_config import ViewConfig
 from medssl.methods.intensity_config import PRESETS, Modality
+from medssl.methods.view_config import ViewConfig
 from medssl.phantom import head, torso
 from medssl.store.intensity import IntensityContract, statistics
 from medssl.views import (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import re
 import types
 import typing
 from enum import Enum
@@ -174,10 +175,30 @@ def config_page() -> str:
         lines += [f"## {heading}", "", *_model(model, nested)]
     for name, method in METHODS.items():
         lines += [f"## `options` of the method `{name}`", "", *_model(method.Config, nested)]
+    lines += _encoders()
     lines += ["## Nested keys", ""]
     for keys, model in _by_model(nested).items():
         lines += [f"**{keys}.**", *_prose(model.__doc__ or ""), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _encoders() -> list[str]:
+    """The options of every encoder, from the signature and the docstring of its class."""
+    from medssl.networks import ENCODERS
+
+    lines = ["## `encoder_options` of the encoders", ""]
+    lines += ["What each is good for: [encoders](../explanation/encoders.md).", ""]
+    for name, encoder in ENCODERS.items():
+        about, _, arguments = inspect.cleandoc(encoder.__doc__ or "").partition("Args:\n")
+        lines += [f"### `encoder: {name}`", "", *_prose(about.strip()), ""]
+        lines += ["| option | default | meaning |", "|---|---|---|"]
+        meanings = dict(re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", arguments, re.MULTILINE))
+        for option, parameter in inspect.signature(encoder).parameters.items():
+            if option not in ("dims", "in_channels"):
+                default = _json(parameter.default)
+                lines.append(f"| `{option}` | {default} | {_cell(meanings[option])} |")
+        lines.append("")
+    return lines
 
 
 def _by_model(nested: dict[str, type[BaseModel]]) -> dict[str, type[BaseModel]]:

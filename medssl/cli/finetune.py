@@ -1,4 +1,4 @@
-"""``medssl finetune segmentation`` and ``medssl finetune classification``."""
+"""``medssl finetune segmentation``, ``classification`` and ``regression``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Fine-tune with few labels: segmentation or classification.",
+    help="Fine-tune with few labels: segmentation, classification or regression.",
     rich_markup_mode="rich",
 )
 
@@ -68,8 +68,30 @@ def classification(
     _run("classification", store, out, overrides, init, labels, config, label, json_output)
 
 
+@app.command()
+def regression(
+    store: Store,
+    out: Out,
+    overrides: Overrides = None,
+    init: Init = "scratch",
+    labels: Labels = "all",
+    target: Annotated[
+        str | None, typer.Option(help="The column of numbers in the manifest.")
+    ] = None,
+    config: Config = None,
+    json_output: Json = False,
+) -> None:
+    """Fine-tune a predictor of one number per volume; reports MAE, Pearson's r and R^2.
+
+    \b
+    Example:
+      medssl finetune regression STORE runs/age --init runs/mae/bundle --target age
+    """
+    _run("regression", store, out, overrides, init, labels, config, target, json_output)
+
+
 def _run(
-    kind: Literal["segmentation", "classification"],
+    kind: Literal["segmentation", "classification", "regression"],
     store: Path,
     out: Path,
     overrides: list[str] | None,

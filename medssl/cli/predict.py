@@ -11,7 +11,7 @@ import typer
 
 def predict(
     bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="A segmentation or classification bundle.")
+        Path, typer.Argument(metavar="BUNDLE", help="A bundle of a fine-tuned model.")
     ],
     in_path: Annotated[
         Path, typer.Argument(metavar="IN", help="A folder (or one file) of DICOM and NIfTI.")

@@ -7,6 +7,12 @@ from typing import Annotated
 
 import typer
 
+# In the order of medssl.methods.METHODS, whose import takes too long for --help.
+METHOD_NAMES = (
+    "mae",
+    "simclr",
+)
+
 
 def pretrain(
     store: Annotated[Path, typer.Argument(help="A store made by `medssl ingest`.")],
@@ -15,7 +21,7 @@ def pretrain(
         list[str] | None, typer.Argument(help="key=value pairs that change the configuration.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="mae (masked autoencoding) or simclr (contrastive).")
+        str | None, typer.Option(help=f"{', '.join(METHOD_NAMES)}; see docs/methods.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A YAML file, or the name of a preset of configs/.")

@@ -140,23 +140,49 @@ def classify_volume(
     overlap: float = 0.5,
     window_batch: int = 4,
 ) -> npt.NDArray[np.float32]:
-    """Class probabilities (classes,) of one volume, float32, summing to 1.
+    """Class probabilities (classes,) of one volume, float32, summing to 1: the softmax of
+    `volume_outputs`, whose arguments and errors these are.
+    """
+    outputs = volume_outputs(
+        model,
+        array,
+        spacing,
+        stats,
+        contract,
+        device,
+        overlap=overlap,
+        window_batch=window_batch,
+    )
+    return outputs.softmax(0).cpu().numpy()
 
-    A volume larger than the patch size is covered by windows whose logits are averaged with equal
-    weight. Arguments and errors are those of `segment_volume`; the model returns
-    (batch, classes).
+
+def volume_outputs(
+    model: nn.Module,
+    array: npt.NDArray[np.generic],
+    spacing: Sequence[float],
+    stats: Mapping[str, float],
+    contract: InputContract,
+    device: str | torch.device = "cpu",
+    *,
+    overlap: float = 0.5,
+    window_batch: int = 4,
+) -> Tensor:
+    """What a model that returns (batch, outputs) says of one volume: float32 (outputs,).
+
+    A volume larger than the patch size is covered by windows whose outputs are averaged with equal
+    weight. Arguments and errors are those of `segment_volume`.
     """
     place = resolve_device(device)
     image = prepare_volume(array, spacing, stats, contract)
     image = pad_to_patch(image, contract.patch_size)
     starts = window_starts(image.shape[1:], contract.patch_size, overlap)
     windows = [cut(image, start, contract.patch_size) for start in starts]
-    logits = []
+    outputs = []
     with torch.inference_mode(), _evaluating(model.to(place)):
         for first in range(0, len(windows), window_batch):
             batch = torch.stack(windows[first : first + window_batch]).to(place)
-            logits.append(model(batch).float())
-        return torch.cat(logits).mean(0).softmax(0).cpu().numpy()
+            outputs.append(model(batch).float())
+        return torch.cat(outputs).mean(0)
 
 
 def prepare_volume(

@@ -1,8 +1,11 @@
-"""What the store's labels say: classes of whole volumes, or label maps."""
+"""What the store's labels say: classes or numbers of whole volumes, or label maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
 
 from medssl.errors import MedsslError
 from medssl.store import Store
@@ -67,6 +70,41 @@ def class_targets(store: Store, label: str | None) -> tuple[str, list[str], dict
         MedsslError: LABEL_MISSING where the name is unknown, or not given and not unique, or the
             label has a single class.
     """
+    label, column = _label_column(store, label)
+    classes = sorted(column.unique().tolist())
+    if len(classes) < 2:
+        raise MedsslError("LABEL_MISSING", "The label has fewer than two classes", where=label)
+    order = {value: i for i, value in enumerate(classes)}
+    targets = {str(volume_id): order[value] for volume_id, value in column.items()}
+    return label, [_text(value) for value in classes], targets
+
+
+def number_targets(store: Store, label: str | None) -> tuple[str, dict[str, float]]:
+    """The target's name, and the number of each volume that has one.
+
+    Args:
+        store: the store.
+        label: the name; may be None where the store has a single label.
+
+    Raises:
+        MedsslError: LABEL_MISSING where the name is unknown, or not given and not unique, or where
+            a value is no finite number.
+    """
+    label, column = _label_column(store, label)
+    numbers = pd.to_numeric(column, errors="coerce")
+    wrong = int((~np.isfinite(numbers)).sum())
+    if wrong or column.empty:
+        text = f"{wrong} of its {len(column)} values are no numbers" if wrong else "It has no value"
+        raise MedsslError("LABEL_MISSING", text, where=label)
+    return label, {str(volume_id): float(value) for volume_id, value in numbers.items()}
+
+
+def _label_column(store: Store, label: str | None) -> tuple[str, pd.Series]:
+    """A label's name and its values by volume, where there are any.
+
+    Raises:
+        MedsslError: LABEL_MISSING.
+    """
     names = store.label_columns()
     if label is None and len(names) == 1:
         label = names[0]
@@ -74,17 +112,11 @@ def class_targets(store: Store, label: str | None) -> tuple[str, list[str], dict
         raise MedsslError(
             "LABEL_MISSING",
             "The store has no such label" if label else "State which label to learn",
-            where=label or "--label",
+            where=label or "label",
             fix=f"Its labels are: {', '.join(names) or 'none'}.",
         )
     column = store.manifest.set_index("volume_id")[LABEL_PREFIX + label].dropna()
-    column = column[column.astype(str) != ""]
-    classes = sorted(column.unique().tolist())
-    if len(classes) < 2:
-        raise MedsslError("LABEL_MISSING", "The label has fewer than two classes", where=label)
-    order = {value: i for i, value in enumerate(classes)}
-    targets = {str(volume_id): order[value] for volume_id, value in column.items()}
-    return label, [_text(value) for value in classes], targets
+    return label, column[column.astype(str) != ""]
 
 
 def _text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Fine-tuning with few labels: segmentation and classification."""
+"""Fine-tuning with few labels: segmentation, classification and regression."""
 
 from medssl.finetune.config import FinetuneConfig
 from medssl.finetune.run import FinetuneResult, finetune

@@ -15,6 +15,8 @@ from medssl.store.intensity import IntensityContract
 from medssl.training.pretrain import automatic_patch
 from medssl.training.settings import LoopConfig
 
+Kind = Literal["segmentation", "classification", "regression"]
+
 AUGMENT = ViewConfig(
     rotation=15.0,
     scale=(0.85, 1.15),
@@ -34,7 +36,8 @@ class FinetuneConfig(LoopConfig):
     ``validate_every`` steps, up to ``validation_volumes`` whole volumes are segmented to follow
     progress; 0 turns that off. ``report`` names the splits that are measured at the end. The
     weights kept are the last ones: nothing is selected on validation or test subjects. ``freeze``
-    trains the head alone.
+    trains the head alone. Regression does not zoom where ``augment`` is not stated: that would
+    change a number that is a size.
     """
 
     steps: int = Field(500, ge=1)
@@ -67,6 +70,13 @@ class FinetuneConfig(LoopConfig):
         1.0, description="how far a surface may be off in NSD: for all labels, or by label name"
     )
 
+    def of_kind(self, kind: Kind) -> FinetuneConfig:
+        """With the default augmentation of a kind of task, where none is stated."""
+        if kind != "regression" or "augment" in self.model_fields_set:
+            return self
+        unzoomed = AUGMENT.model_copy(update={"scale": (1.0, 1.0)})
+        return self.model_copy(update={"augment": unzoomed})
+
     @field_validator("nsd_tolerance_mm")
     @classmethod
     def _above_zero(cls, given: float | dict[str, float]) -> float | dict[str, float]:
@@ -91,9 +101,6 @@ class FinetuneConfig(LoopConfig):
                 fix="Give one number for all, or one for each of them.",
             )
         return {value: given[name] for value, name in label_names.items()}
-
-
-Kind = Literal["segmentation", "classification"]
 
 
 def architecture(

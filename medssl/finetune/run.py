@@ -26,11 +26,17 @@ from medssl.errors import MedsslError
 from medssl.finetune.config import FinetuneConfig, Kind, architecture
 from medssl.finetune.labels import guard_leak
 from medssl.finetune.problem import Problem, find_problem
-from medssl.finetune.tasks import ClassificationTask, SegmentationTask, balanced_weights
+from medssl.finetune.tasks import (
+    ClassificationTask,
+    RegressionTask,
+    SegmentationTask,
+    balanced_weights,
+)
 from medssl.finetune.transfer import TransferReport, transfer
 from medssl.finetune.validate import (
     summarise_segmentation,
     validate_classification,
+    validate_regression,
     validate_segmentation,
 )
 from medssl.methods import check_views
@@ -73,13 +79,13 @@ def finetune(
     """Fine-tune on the labelled training subjects and test on the test subjects.
 
     Args:
-        kind: "segmentation" or "classification".
+        kind: "segmentation", "classification" or "regression".
         store_path: the store with labels.
         out: a folder that does not exist.
         config: see :class:`FinetuneConfig`.
         init: a bundle to start from; None for random weights (scratch).
         labels: how many (int) or which share (float) of the labelled training subjects to use.
-        label: the column to classify; may be left out where there is one.
+        label: the column to classify or to predict; may be left out where there is one.
         split: subject -> split, to use instead of the store's.
         tracking_folder: where ``mlflow.db`` goes, by default beside ``out``.
 
@@ -87,7 +93,7 @@ def finetune(
         MedsslError: OUT_EXISTS, LABEL_MISSING, LABEL_UNSTATED, LABELS_TOO_FEW, CONTRACT_MISMATCH,
             CONFIG_INVALID, TRANSFER_TOO_LITTLE, SUBJECT_LEAK and what the loop raises.
     """
-    store = Store.open(store_path)
+    store, config = Store.open(store_path), config.of_kind(kind)
     if out.exists() and is_leader():
         raise MedsslError(
             "OUT_EXISTS", "The output folder already exists", where=out.name, fix="Give another."
@@ -169,16 +175,7 @@ def _train(
         targets=problem.targets,
         labels=problem.kind == "segmentation",
     )
-    task: Task
-    if problem.kind == "segmentation":
-        known = torch.tensor(problem.known)
-        asked = None if known.all() else known
-        task = SegmentationTask(model, config.augment, config.skip_absent, asked)
-    else:
-        counts = [0] * problem.outputs
-        for volume_id in volumes.train:
-            counts[problem.targets[volume_id]] += 1
-        task = ClassificationTask(model, config.augment, balanced_weights(counts))
+    task = _task(model, problem, config)
 
     def after_step(step: int, _: Any) -> dict[str, float] | None:
         if not config.validate_every or step % config.validate_every or not volumes.validation:
@@ -187,6 +184,20 @@ def _train(
         return _measure(model, store, problem, contract, config, some, "validation")[0]
 
     return fit(task, source, config, out, run, after_step=after_step, description="fine-tuning")
+
+
+def _task(model: nn.Module, problem: Problem, config: FinetuneConfig) -> Task:
+    train = problem.volumes.train
+    if problem.kind == "segmentation":
+        known = torch.tensor(problem.known)
+        asked = None if known.all() else known
+        return SegmentationTask(model, config.augment, config.skip_absent, asked)
+    if problem.kind == "regression":
+        return RegressionTask(model, config.augment, torch.tensor(problem.standardised(train)))
+    counts = [0] * problem.outputs
+    for volume_id in train:
+        counts[problem.targets[volume_id]] += 1
+    return ClassificationTask(model, config.augment, balanced_weights(counts))
 
 
 def _measure(
@@ -204,7 +215,14 @@ def _measure(
             model, store, volume_ids, contract, problem.annotated, tolerances
         )
         return summarise_segmentation(table, prefix), table
-    table, metrics = validate_classification(model, store, volume_ids, contract, problem.targets)
+    if problem.target is not None:
+        table, metrics = validate_regression(
+            model, store, volume_ids, contract, problem.values, problem.target
+        )
+    else:
+        table, metrics = validate_classification(
+            model, store, volume_ids, contract, problem.targets
+        )
     return {f"{prefix}_{name}": value for name, value in metrics.items()}, table
 
 
@@ -254,6 +272,7 @@ def _spec(
         config=config.model_dump(mode="json"),
         label_names=problem.label_names,
         classes=problem.classes,
+        target=problem.target,
         metrics={name: value for name, value in metrics.items() if value == value},
         data_fingerprint=store.fingerprint(),
         mlflow_run=run_id,

@@ -1,4 +1,4 @@
-"""What is trained: a segmenter or a classifier on augmented crops."""
+"""What is trained: a segmenter, a classifier or a regressor on augmented crops."""
 
 from __future__ import annotations
 
@@ -70,6 +70,36 @@ class ClassificationTask(Task):
         loss = F.cross_entropy(logits, batch["target"], weight=weights)
         accuracy = (logits.detach().argmax(1) == batch["target"]).float().mean()
         return loss, {"accuracy": accuracy}
+
+
+class RegressionTask(Task):
+    """Huber's loss between a number and what augmented images predict of it.
+
+    Smooth L1 of Girshick 2015, "Fast R-CNN", eq. 3: squared error below one deviation of the
+    target, absolute above, so that one odd value does not lead the rest.
+
+    Args:
+        model: returns (B, 1).
+        augment: of the images; must not change the number, as zooming does a size.
+        numbers: float (volumes,), standardised; a sample's ``target`` is its volume's place there.
+    """
+
+    def __init__(self, model: nn.Module, augment: ViewConfig, numbers: Tensor) -> None:
+        super().__init__()
+        self.model, self._settings = model, augment.settings()
+        self.register_buffer("numbers", numbers.float(), persistent=False)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step; logs the mean absolute error, in deviations of the target."""
+        draw = Draw(batch["key"], AUGMENT_STREAM)
+        image = normalised(batch)
+        view = make_view(image, draw, self._settings, image.shape[2:], batch["spacing"])
+        predicted = self.model(view.image).float()[:, 0]
+        numbers = self.numbers
+        assert isinstance(numbers, Tensor)
+        wanted = numbers[batch["target"]]
+        loss = F.smooth_l1_loss(predicted, wanted)
+        return loss, {"absolute_error": (predicted.detach() - wanted).abs().mean()}
 
 
 def balanced_weights(counts: list[int]) -> Tensor:

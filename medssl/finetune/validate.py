@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from medssl.bundle import InputContract
+from medssl.bundle import InputContract, TargetSpec
 from medssl.evaluate.classification import classification_metrics
-from medssl.evaluate.inference import classify_volume, segment_volume
+from medssl.evaluate.inference import classify_volume, segment_volume, volume_outputs
+from medssl.evaluate.regression import regression_metrics
 from medssl.evaluate.segmentation import segmentation_metrics
 from medssl.store import Store
 
@@ -105,3 +106,31 @@ def validate_classification(
         return pd.DataFrame(), {}
     truth = np.array([row["target"] for row in rows])
     return pd.DataFrame(rows), classification_metrics(np.stack(scores), truth)
+
+
+def validate_regression(
+    model: nn.Module,
+    store: Store,
+    volume_ids: Sequence[str],
+    contract: InputContract,
+    values: Mapping[str, float],
+    target: TargetSpec,
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """The prediction of every volume beside its number, and MAE, r and R^2."""
+    device = next(model.parameters()).device
+    rows = []
+    for volume_id in volume_ids:
+        volume = store[volume_id]
+        output = volume_outputs(model, volume.array(), volume.spacing, volume.row, contract, device)
+        rows.append(
+            {
+                "volume_id": volume_id,
+                "subject_id": volume.subject_id,
+                "target": values[volume_id],
+                "predicted": target.in_units(float(output[0])),
+            }
+        )
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table, {}
+    return table, regression_metrics(table["predicted"].to_numpy(), table["target"].to_numpy())

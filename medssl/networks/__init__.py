@@ -6,6 +6,7 @@ from medssl.networks.decoder import Decoder
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead, Embedder, Projector, pooled
 from medssl.networks.mae import ConvReconstructor, TokenReconstructor
+from medssl.networks.mednext import MedNeXt
 from medssl.networks.models import (
     ENCODERS,
     Classifier,
@@ -16,6 +17,8 @@ from medssl.networks.models import (
 )
 from medssl.networks.norms import BatchNorm
 from medssl.networks.queue import Queue
+from medssl.networks.resnet import ResNet
+from medssl.networks.swin import Swin
 from medssl.networks.teacher import Teacher, cosine_between
 from medssl.networks.unet import UNetEncoder
 from medssl.networks.vit import ViT
@@ -30,9 +33,12 @@ __all__ = [
     "Embedder",
     "Encoder",
     "EncoderOnly",
+    "MedNeXt",
     "Projector",
     "Queue",
+    "ResNet",
     "Segmenter",
+    "Swin",
     "Teacher",
     "TokenReconstructor",
     "UNetEncoder",

@@ -36,11 +36,19 @@ class MaskedNorm(nn.GroupNorm):
     """Group norm (Wu and He 2018, eq. 7) whose statistics can be those of visible voxels only.
 
     Groups of eight channels rather than one (instance norm): the mean over space of an instance
-    norm is a constant, so that nothing would be left to pool for classification and SimCLR.
+    norm is a constant, so that nothing would be left to pool for classification and SimCLR. No
+    batch norm: batches of volumes are small, and each process would take its own share's.
+
+    Args:
+        channels: of the input.
+        groups: how many share the channels out; None: groups of eight, or one where eight does
+            not divide the channels.
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels // _GROUP if channels % _GROUP == 0 else 1, channels)
+    def __init__(self, channels: int, groups: int | None = None) -> None:
+        if groups is None:
+            groups = channels // _GROUP if channels % _GROUP == 0 else 1
+        super().__init__(groups, channels)
 
     def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         """(B, C, *spatial) -> the same shape; `visible` (B, 1, *spatial), 1 = visible, 0 = masked.
@@ -124,3 +132,23 @@ def visible_at(visible: Tensor, size: Sequence[int], dtype: torch.dtype) -> Tens
             "cells must be at least as large as the encoder's total stride, and divide the image"
         )
     return F.interpolate(visible.to(dtype), size=tuple(size), mode="nearest")
+
+
+def visible_levels(
+    visible: Tensor | None, size: Sequence[int], strides: Sequence[int], dtype: torch.dtype
+) -> Sequence[Tensor | None]:
+    """`visible_at` on the grid of each stride, ceil(size / stride); Nones where nothing is masked.
+
+    Raises:
+        ValueError: as `visible_at`.
+    """
+    if visible is None:
+        return [None] * len(strides)
+    return [visible_at(visible, [-(-n // s) for n in size], dtype) for s in strides]
+
+
+def masked_image(x: Tensor, visible: Tensor | None) -> Tensor:
+    """The image (B, C, *spatial) with masked voxels zero, laid out as convolutions like it."""
+    if visible is not None:
+        x = x * visible_at(visible, x.shape[2:], x.dtype)
+    return channels_last(x)

@@ -14,7 +14,6 @@ from medssl.networks.decoder import decoder_for
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import pooled
 from medssl.networks.patches import join_patches, take_patches
-from medssl.networks.unet import UNetEncoder
 from medssl.networks.vit import TransformerBlock, ViT, sincos_positions
 
 
@@ -140,13 +139,16 @@ class ConvReconstructor(nn.Module):
     `decoder.head` differs in shape.
 
     Args:
-        encoder: a convolutional encoder.
+        encoder: one that can leave masked positions out (`Encoder.sparse`).
     """
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        if not isinstance(encoder, UNetEncoder):
-            raise ValueError("sparse masked modelling needs a convolutional encoder such as unet")
+        if not encoder.sparse:
+            raise ValueError(
+                "masked modelling needs an encoder that can leave masked positions out, as all "
+                "convolutional ones and the ViT can"
+            )
         self.encoder = encoder
         one = (1,) * encoder.dims
         self.mask_tokens = nn.ParameterList(

@@ -11,24 +11,33 @@ from torch import Tensor, nn
 from medssl.networks.decoder import decoder_for
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead
+from medssl.networks.mednext import MedNeXt
 from medssl.networks.patches import crop_to, pad_to_multiple
+from medssl.networks.resnet import ResNet
+from medssl.networks.swin import Swin
 from medssl.networks.unet import UNetEncoder
 from medssl.networks.vit import ViT
 
-ENCODERS: dict[str, type[Encoder]] = {"unet": UNetEncoder, "vit": ViT}
+ENCODERS: dict[str, type[Encoder]] = {
+    "unet": UNetEncoder,
+    "resnet": ResNet,
+    "mednext": MedNeXt,
+    "vit": ViT,
+    "swin": Swin,
+}
 
 
 def build_encoder(name: str, dims: int, in_channels: int, **options: Any) -> Encoder:
     """The encoder of this name (`ENCODERS`).
 
     Args:
-        name: "unet" or "vit".
+        name: "unet", "resnet", "mednext", "vit" or "swin".
         dims: 2 or 3.
         in_channels: channels of the image.
         options: keyword arguments of the encoder's class.
 
     Raises:
-        ValueError: unknown name, option or number of dimensions.
+        ValueError: unknown name, option or number of dimensions, or a value the encoder refuses.
     """
     if name not in ENCODERS:
         raise ValueError(f"there is no encoder named {name!r}; there are {sorted(ENCODERS)}")
@@ -99,7 +108,7 @@ def build_model(architecture: Mapping[str, Any]) -> nn.Module:
 
     Args:
         architecture: {"encoder": {"name", "dims", "in_channels", "options"}, "task": None or
-            {"kind": "segmentation" | "classification", "classes": n}}.
+            {"kind": "segmentation" | "classification" | "regression", "classes": n}}.
 
     Raises:
         ValueError: unknown encoder, option or task.
@@ -111,7 +120,11 @@ def build_model(architecture: Mapping[str, Any]) -> nn.Module:
     task = architecture.get("task")
     if task is None:
         return EncoderOnly(encoder)
-    tasks = {"segmentation": Segmenter, "classification": Classifier}
+    tasks = {
+        "segmentation": Segmenter,
+        "classification": Classifier,
+        "regression": Classifier,
+    }
     if task["kind"] not in tasks:
         raise ValueError(f"there is no task {task['kind']!r}; there are {sorted(tasks)}")
     return tasks[task["kind"]](encoder, task["classes"])

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.networks.attention import attention
+from medssl.networks.conv import visible_at
 from medssl.networks.encoder import Encoder
 from medssl.networks.patches import pad_to_multiple, split_patches, take_patches
 
@@ -97,7 +98,7 @@ class ViT(Encoder):
         super().__init__()
         self.dims, self.in_channels = dims, in_channels
         self.patch_size = patch_size
-        self.layers = depth + 1
+        self.layers, self.token_width = depth + 1, embed_dim
         self.channels, self.strides = (embed_dim,), (patch_size,)
         self.embed = nn.Linear(in_channels * patch_size**dims, embed_dim)
         self.blocks = nn.ModuleList(
@@ -153,24 +154,30 @@ class ViT(Encoder):
             positions: of these patches, broadcastable to (B, K, embed_dim).
             attend: bool (B, 1, 1, K), True = may be attended to; None for all.
         """
-        tokens = self.embed(patches) + positions
+        return self.encode_embedded(self.embed(patches) + positions, attend)
+
+    def encode_embedded(self, tokens: Tensor, attend: Tensor | None = None) -> Tensor:
+        """The transformer itself: tokens with their positions, (B, K, embed_dim) -> the same."""
         for block in self.blocks:
             tokens = block(tokens, attend)
         encoded: Tensor = self.norm(tokens)
         return encoded
 
-    def forward(self, x: Tensor, visible: Tensor | None = None) -> list[Tensor]:
-        """See `Encoder.forward`; `visible` has one cell a patch: bool (B, 1, *grid)."""
-        self.check(x)
+    def forward(
+        self, x: Tensor, visible: Tensor | None = None, mask_token: Tensor | None = None
+    ) -> list[Tensor]:
+        """See `Encoder.forward`."""
+        self.check(x, visible, mask_token)
         grid = self.grid(x.shape[2:])
+        patches, positions = self.patches(x)
         if visible is None:
-            tokens = self.encode_tokens(x)
+            tokens = self.encode_patches(patches, positions)
         else:
-            if tuple(visible.shape[2:]) != grid:
-                raise ValueError(
-                    f"a ViT with {grid} patches needs a mask of one cell a patch, "
-                    f"not {tuple(visible.shape[2:])}"
-                )
-            seen = visible.flatten(2)
-            tokens = self.encode_patches(*self.patches(x), seen[:, None]) * seen.transpose(1, 2)
+            seen = visible_at(visible, grid, torch.uint8).bool().flatten(2)  # (B, 1, cells)
+            if mask_token is None:
+                tokens = self.encode_patches(patches, positions, seen[:, None])
+                tokens = tokens * seen.transpose(1, 2)
+            else:
+                embedded = self.embed(patches).where(seen.transpose(1, 2), mask_token)
+                tokens = self.encode_embedded(embedded + positions)
         return [tokens.transpose(1, 2).reshape(len(x), -1, *grid)]

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medssl.bundle import Bundle, BundleSpec
+from medssl.bundle import Bundle, BundleSpec, TargetSpec
 from medssl.errors import Exit, MedsslError
 from medssl.evaluate.inference import resolve_device
 from medssl.ingest.pseudonym import Pseudonymizer, load_key, write_private
@@ -29,7 +29,7 @@ from medssl.predict.results import (
     write_atomically,
 )
 from medssl.predict.segmentation import class_names, write_case
-from medssl.predict.sliding import classify_image, segment_image
+from medssl.predict.sliding import classify_image, measure_image, segment_image
 from medssl.progress import track
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ def predict(
     grid, ``segmentation.dcm`` (DICOM SEG) for a DICOM series in which anything was found (a
     series without what a SEG must repeat, such as the frame of reference, gets the NIfTI alone,
     with SEG_NOT_WRITTEN), ``image.nii.gz`` for review, ``case.json``. All label maps are
-    read back and compared before the folder gets its name. A classification bundle writes
-    ``predictions.csv``, and takes PNG too. A case that is refused or fails does not stop the
+    read back and compared before the folder gets its name. A classification or regression bundle
+    writes ``predictions.csv``, and takes PNG too. A case that is refused or fails does not stop the
     others. ``status.json`` says what became of each.
 
     Args:
-        bundle_path: a segmentation or classification bundle.
+        bundle_path: a segmentation, classification or regression bundle.
         in_path: a folder, or one file.
         out_path: the results folder, new or empty.
         key_file: the site key that names DICOM cases; ``<OUT>.private/site.key`` by default, made
@@ -91,7 +91,7 @@ def predict(
             found,
             Pseudonymizer(key),
             two_dimensional=spec.contract.dims == 2,
-            pictures=spec.kind == "classification" and spec.contract.dims == 2,
+            pictures=spec.kind != "segmentation" and spec.contract.dims == 2,
         )
         _write_private_list(private, finding, in_path)
         runner = _Runner(model, spec, place, out_path, keep_images)
@@ -146,6 +146,8 @@ class _Runner:
             check_modality(case.modality, self._spec.contract.modalities)
             if self._spec.kind == "segmentation":
                 return self._segment(case)
+            if self._spec.target is not None:
+                return self._measure(case, self._spec.target)
             return self._classify(case)
         except MedsslError as error:
             detail = f"{error.what} ({error.where})" if error.where else error.what
@@ -165,7 +167,7 @@ class _Runner:
 
     def finish(self) -> None:
         """Write what all cases share."""
-        if self._spec.kind == "classification":
+        if self._spec.kind != "segmentation":
             names = ["case_id", "source", "modality", "predicted", *self._probability_columns()]
             text = io.StringIO()
             writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -189,17 +191,23 @@ class _Runner:
         image = case.load()
         probabilities = classify_image(self._model, image, self._spec.contract, self._device)
         classes = class_names(self._spec)
-        row = {
-            "case_id": case.case_id,
-            "source": case.source,
-            "modality": case.modality,
-            "predicted": classes[int(probabilities.argmax())],
-        }
         shares = [f"{float(value):.6f}" for value in probabilities]
-        self._rows.append(row | dict(zip(self._probability_columns(), shares, strict=True)))
+        more = dict(zip(self._probability_columns(), shares, strict=True))
+        return self._tabled(case, classes[int(probabilities.argmax())], more)
+
+    def _measure(self, case: Case, target: TargetSpec) -> CaseOutcome:
+        output = measure_image(self._model, case.load(), self._spec.contract, self._device)
+        return self._tabled(case, f"{target.in_units(output):.6g}", {})
+
+    def _tabled(self, case: Case, predicted: str, more: dict[str, str]) -> CaseOutcome:
+        """Put a case into the table that :meth:`finish` writes."""
+        row = {"case_id": case.case_id, "source": case.source, "modality": case.modality}
+        self._rows.append({**row, "predicted": predicted, **more})
         return CaseOutcome(case.case_id, "written", files=[PREDICTIONS])
 
     def _probability_columns(self) -> list[str]:
+        if self._spec.kind == "regression":
+            return []
         return [f"p_{name}" for name in class_names(self._spec)]
 
     @staticmethod

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.errors import MedsslError
-from medssl.evaluate.inference import classify_volume, segment_volume
+from medssl.evaluate.inference import classify_volume, segment_volume, volume_outputs
 from medssl.predict.cases import Image
 from medssl.store.grid import from_canonical, spacing_of, to_canonical
 from medssl.store.intensity import statistics
@@ -53,6 +53,18 @@ def classify_image(
     """
     array, spacing, _ = _canonical(image)
     return classify_volume(model, array, spacing, statistics(array), contract, device)
+
+
+def measure_image(
+    model: nn.Module, image: Image, contract: InputContract, device: torch.device
+) -> float:
+    """The one output of a regression model for an image, in RAS+ and under the contract.
+
+    Raises:
+        MedsslError: CONTRACT_MISMATCH.
+    """
+    array, spacing, _ = _canonical(image)
+    return float(volume_outputs(model, array, spacing, statistics(array), contract, device)[0])
 
 
 def _canonical(

@@ -58,8 +58,8 @@ class PretrainConfig(LoopConfig, CropConfig):
 
     method: str = "mae"
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own config")
-    encoder: str = "unet"
-    encoder_options: dict[str, Any] = Field(default_factory=dict)
+    encoder: str = Field("unet", description="unet, resnet, mednext, vit or swin")
+    encoder_options: dict[str, Any] = Field(default_factory=dict, description="see below")
     dims: Literal[2, 3] | None = None
     split: str | None = Field(None, description="NAME or NAME:FOLD, of `medssl split`")
     hold_out: list[str] = Field(default_factory=lambda: ["validation", "test"])

@@ -4,7 +4,9 @@ import pytest
 from typer.testing import CliRunner
 
 from medssl.cli import app
+from medssl.cli.pretrain import METHOD_NAMES
 from medssl.errors import MedsslError
+from medssl.methods import METHODS
 from medssl.store import Store
 
 runner = CliRunner()
@@ -36,6 +38,11 @@ def test_pretrain_then_finetune(blob_store, tmp_path):
     )
     assert cls["labelled_subjects"] == 4
     assert cls["init"] == "scratch"
+    number = run(
+        *("finetune", "regression", blob_store, tmp_path / "r", *SMALL, "--json"),
+        *("--init", first["bundle"], "--target", "side"),
+    )
+    assert {"test_mae", "test_r", "test_r2"} <= set(number)
 
 
 @pytest.mark.parametrize("labels", ["many", "1.x"])
@@ -93,3 +100,7 @@ def test_a_diverged_run_is_shown_tensor_by_tensor(blob_store, tmp_path):
     assert all(tensor["finite"] for tensor in found["tensors"][: found["first_bad"]])
     text = runner.invoke(app, list(map(str, again)), catch_exceptions=False).stdout
     assert f"First not finite in step {found['step']}" in text
+
+
+def test_help_names_every_method():
+    assert tuple(METHODS) == METHOD_NAMES

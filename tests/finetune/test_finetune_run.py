@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,6 +74,31 @@ def test_classification_learns_the_side(blob_store, tmp_path):
     assert result.history.rows[-1]["loss"] < 0.5 * result.history.rows[0]["loss"]
 
 
+def test_regression_learns_the_number(blob_store, tmp_path):
+    settings = config(
+        steps=100, lr=0.02, batch_size=4, encoder_options={"widths": [8, 16]}, report=["validation"]
+    )
+    result = finetune("regression", blob_store, tmp_path / "run", settings, label="side")
+    assert set(result.metrics) == {"validation_mae", "validation_r", "validation_r2"}
+    assert result.history.rows[-1]["loss"] < 0.5 * result.history.rows[0]["loss"]
+    spec = Bundle.load(result.bundle).spec
+    numbers = [int(s.split("-")[1]) % 2 for s in result.train_subjects]
+    assert (spec.target.name, spec.target.mean) == ("side", pytest.approx(np.mean(numbers)))
+    assert spec.target.std == pytest.approx(np.std(numbers))
+    assert spec.architecture.task.classes == 1
+    # in the number's own unit, not in deviations
+    assert np.allclose(result.cases["target"].unique() % 1, 0)
+    error = (result.cases["predicted"] - result.cases["target"]).abs().mean()
+    assert result.metrics["validation_mae"] == pytest.approx(error)
+
+
+def test_regression_does_not_zoom_unless_told():
+    assert config().of_kind("segmentation").augment.scale == (0.85, 1.15)
+    assert config().of_kind("regression").augment.scale == (1.0, 1.0)
+    told = config(augment={"scale": [0.9, 1.1]})
+    assert told.of_kind("regression").augment.scale == (0.9, 1.1)
+
+
 def test_a_frozen_encoder_stays_as_it_was(blob_store, encoder, tmp_path):
     result = finetune(
         "segmentation", blob_store, tmp_path / "run", config(freeze=True), init=encoder
@@ -106,6 +132,8 @@ def test_pretraining_on_test_subjects_is_a_leak(blob_store, tmp_path):
         ("segmentation", {"labels": 1.5}, "CONFIG_INVALID"),
         ("classification", {"label": "age"}, "LABEL_MISSING"),
         ("classification", {"labels": 1}, "LABELS_TOO_FEW"),
+        ("regression", {"label": "age"}, "LABEL_MISSING"),
+        ("regression", {"labels": 1}, "LABELS_TOO_FEW"),
     ],
 )
 def test_wrong_requests_are_refused(blob_store, tmp_path, kind, more, code):

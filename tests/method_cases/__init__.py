@@ -44,12 +44,14 @@ class Case:
     Attributes:
         options: its config, small sizes.
         encoders: names of `ENCODERS` that it trains.
+        refused: names of `small_encoders.SMALL` that it cannot train.
         broken: ways to break it, by what they are.
         joined: whether two processes train exactly what one does.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
     encoders: tuple[str, ...] = ("unet", "vit")
+    refused: tuple[str, ...] = ()
     broken: dict[str, Broken] = field(default_factory=dict)
     joined: bool = True
 

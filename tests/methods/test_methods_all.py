@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from method_cases import ENCODERS, case, crops, make
+from small_encoders import SMALL
 
-from medssl.methods import METHODS
+from medssl.methods import METHODS, Samples
 from medssl.networks import EncoderOnly, build_encoder
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "methods"
@@ -32,6 +33,26 @@ def test_a_step_depends_on_the_keys_alone_and_reaches_the_encoder(name, encoder,
     assert len(moved) > 0.8 * len(parameters)
     assert first.embedding is not None
     assert first.embedding.shape == (4, method.encoder.channels[-1])
+
+
+@pytest.mark.parametrize("encoder", sorted(SMALL))
+@pytest.mark.parametrize("name", METHODS)
+def test_every_encoder_is_trained_or_refused_with_a_sentence(name, encoder):
+    kind, (family, options) = METHODS[name], SMALL[encoder]
+    side = 32 if encoder in ("classic", "bottleneck") else 16
+
+    def build():
+        torch.manual_seed(0)
+        config = kind.Config(**case(name).options)
+        return kind(config, build_encoder(family, 2, 1, **options), Samples((side, side), 64))
+
+    if encoder in case(name).refused:
+        with pytest.raises(ValueError, match="encoder"):
+            build()
+        return
+    step = build().step(crops(side=side))
+    assert step.loss.isfinite()
+    step.loss.backward()
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from medssl.config import StrictModel, load
 from medssl.errors import MedsslError
-from medssl.methods.view_config import ViewConfig
 from medssl.methods.intensity_config import (
     CODES,
     FITTING,
@@ -17,6 +16,7 @@ from medssl.methods.intensity_config import (
     IntensityConfig,
     check_views,
 )
+from medssl.methods.view_config import ViewConfig
 from medssl.views import Draw, IntensityParams, IntensitySettings, sample_key
 from medssl.views.intensity import KINDS
 

@@ -2,10 +2,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_encoders import SMALL
 from torch import Tensor, nn
 
 from medssl.losses import MaskedMSE
-from medssl.networks import ConvReconstructor, Segmenter, TokenReconstructor, UNetEncoder, ViT
+from medssl.networks import (
+    ConvReconstructor,
+    Segmenter,
+    Swin,
+    TokenReconstructor,
+    UNetEncoder,
+    ViT,
+    build_encoder,
+)
 from medssl.networks.patches import split_patches
 from medssl.networks.vit import sincos_positions
 
@@ -38,6 +47,20 @@ def test_reconstruction_depends_on_visible_voxels_alone(dims: int):
         changed = torch.where(hidden, torch.randn_like(x) * 50, x)
         assert torch.equal(model(changed, mask), got)
         assert not torch.allclose(model(torch.where(hidden, x, -x), mask), got)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("kind", ["resnet", "mednext", "vit"])
+def test_every_encoder_that_can_leave_positions_out_will_do(kind: str, dims: int):
+    name, options = SMALL[kind]
+    model = ConvReconstructor(build_encoder(name, dims, 1, **options))
+    mask = torch.arange(2**dims).reshape(1, 1, *(2,) * dims) % 3 > 0
+    x = torch.randn(1, 1, *(2 * model.encoder.strides[-1],) * dims)
+    hidden = torch.nn.functional.interpolate(mask.float(), size=x.shape[2:]).bool()
+    got = model(x, mask)
+    assert torch.equal(model(torch.where(hidden, torch.randn_like(x) * 50, x), mask), got)
+    got[hidden].square().mean().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -157,5 +180,5 @@ def test_refusals():
         token(x, uneven)
     with pytest.raises(ValueError, match="total stride"):
         conv(x, mask.repeat_interleave(2, 2))
-    with pytest.raises(ValueError, match="convolutional encoder"):
-        ConvReconstructor(ViT(2, 1, patch_size=4, embed_dim=24, depth=1, heads=2))
+    with pytest.raises(ValueError, match="leave masked positions out"):
+        ConvReconstructor(Swin(2, 1, 2, 12, depths=(1,), heads=(2,), window=4))

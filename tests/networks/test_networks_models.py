@@ -4,9 +4,11 @@ import copy
 
 import pytest
 import torch
+from small_encoders import SMALL
 from torch import nn
 
 from medssl.networks import (
+    ENCODERS,
     Classifier,
     EncoderOnly,
     Projector,
@@ -18,12 +20,9 @@ from medssl.networks import (
     pooled,
 )
 
-UNET = {"widths": [8, 16, 16]}
-VIT = {"patch_size": 8, "embed_dim": 24, "depth": 1, "heads": 2}
-
 
 def encoders(dims: int) -> list:
-    return [build_encoder("unet", dims, 1, **UNET), build_encoder("vit", dims, 1, **VIT)]
+    return [build_encoder(name, dims, 1, **options) for name, options in SMALL.values()]
 
 
 @pytest.mark.parametrize("size", [(28, 28), (17, 23), (16, 8, 8), (9, 13, 10)])
@@ -46,11 +45,12 @@ def test_a_patch_that_is_no_power_of_two():
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_segmenter_can_learn_one_image(dims: int):
-    torch.manual_seed(0)
-    x = torch.randn(1, 1, *(8,) * dims)
-    label = (x > 0).long()[:, 0]
-    for encoder in encoders(dims):
-        model = Segmenter(encoder, 2)
+    for kind in ENCODERS:
+        torch.manual_seed(0)
+        x = torch.randn(1, 1, *(8,) * dims)
+        label = (x > 0).long()[:, 0]
+        name, options = SMALL[kind]
+        model = Segmenter(build_encoder(name, dims, 1, **options), 2)
         optimiser = torch.optim.AdamW(model.parameters(), 1e-2)
         losses = []
         for _ in range(15):
@@ -82,7 +82,7 @@ def architecture(name: str, options: dict, task: dict | None) -> dict:
     }
 
 
-@pytest.mark.parametrize(("name", "options"), [("unet", UNET), ("vit", VIT)])
+@pytest.mark.parametrize(("name", "options"), SMALL.values(), ids=SMALL)
 def test_encoder_keys_are_the_same_in_every_model(name: str, options: dict):
     alone = build_model(architecture(name, options, None))
     segment = build_model(architecture(name, options, {"kind": "segmentation", "classes": 3}))

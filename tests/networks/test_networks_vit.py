@@ -106,7 +106,7 @@ def test_bf16_autocast_runs_and_gradient_flows():
 def test_refusals():
     with pytest.raises(ValueError, match="2D images"):
         small(2)(image(3))
-    with pytest.raises(ValueError, match="one cell a patch"):
+    with pytest.raises(ValueError, match="does not divide"):
         small(2)(image(2), torch.ones(2, 1, 5, 5, dtype=torch.bool))
     with pytest.raises(ValueError, match="do not divide"):
         TransformerBlock(10, 3)

@@ -14,7 +14,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from torch import nn
 
-from medssl.bundle import Architecture, Bundle, BundleSpec, InputContract
+from medssl.bundle import Architecture, Bundle, BundleSpec, InputContract, TargetSpec
 from medssl.networks import build_model
 from medssl.store.intensity import IntensityContract
 
@@ -179,6 +179,9 @@ def make_bundle(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
                 method="test",
                 label_names=names if kind == "segmentation" else {},
                 classes=["well", "ill"] if kind == "classification" else [],
+                target=TargetSpec(name="age", mean=60.0, std=10.0)
+                if kind == "regression"
+                else None,
             ),
         )
         if not real:

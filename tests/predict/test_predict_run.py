@@ -16,9 +16,12 @@ from PIL import Image as Picture
 
 import medssl.predict.run as run_module
 import medssl.predict.segmentation as segmentation_module
+from medssl.bundle import Bundle
 from medssl.errors import MedsslError
+from medssl.evaluate.inference import volume_outputs
 from medssl.predict.run import predict
 from medssl.predict.verify import check_seg
+from medssl.store.intensity import statistics
 
 LPS = np.array([[-1.0, 0, 0, 8], [0, -1.5, 0, 12], [0, 0, 2.0, -9], [0, 0, 0, 1.0]])
 
@@ -397,6 +400,23 @@ def test_classification_writes_a_table(tmp_path: Path, make_bundle: Callable[...
         assert sum(shares.values()) == pytest.approx(1.0, abs=1e-5)
         assert row["predicted"] == max(shares, key=lambda name: shares[name])
     assert read_json(tmp_path / "out" / "status.json")["task"] == "classification"
+
+
+def test_regression_writes_a_table_in_the_targets_unit(
+    tmp_path: Path, make_bundle: Callable[..., Path]
+) -> None:
+    bundle = make_bundle(tmp_path / "bundle", kind="regression", classes=1, real=True)
+    voxels = save_nifti(tmp_path / "in" / "volume.nii.gz")
+    summary = predict(bundle, tmp_path / "in", tmp_path / "out", device="cpu")
+    assert summary.exit_code == 0
+    (row,) = csv.DictReader((tmp_path / "out" / "predictions.csv").open())
+    assert list(row) == ["case_id", "source", "modality", "predicted"]
+    loaded = Bundle.load(bundle)
+    array = voxels[::-1, ::-1].astype(np.float32)[None]  # to RAS+
+    stats, contract = statistics(array), loaded.spec.contract
+    output = volume_outputs(loaded.model(), array, (1.0, 1.5, 2.0), stats, contract)
+    assert float(row["predicted"]) == pytest.approx(60.0 + 10.0 * float(output[0]), rel=1e-5)
+    assert read_json(tmp_path / "out" / "status.json")["task"] == "regression"
 
 
 def test_two_dimensional_segmentation_of_a_single_slice(

@@ -1,15 +1,11 @@
-import json
 import os
 import random
 import runpy
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from medssl import tracking
 from medssl.errors import MedsslError

@@ -29,13 +29,6 @@ def test_a_layer_learns_slower_the_nearer_it_is_to_the_image():
         assert scale[id(parameter)] == expected, name
 
 
-def test_every_parameter_of_an_encoder_has_a_layer():
-    for encoder in (UNetEncoder(3, 1, (4, 8)), ViT(2, 1, 4, embed_dim=24, depth=3, heads=2)):
-        layers = [encoder.layer_of(name) for name, _ in encoder.named_parameters()]
-        assert sorted(set(layers)) == list(range(encoder.layers))
-        assert layers == sorted(layers)
-
-
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lars", "lamb"])
 def test_every_optimiser_lowers_a_loss_at_the_rate_set(name):
     torch.manual_seed(0)

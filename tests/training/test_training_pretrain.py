@@ -2,9 +2,11 @@ import json
 
 import pytest
 import torch
+from method_cases import case
 
 from medssl.bundle import Bundle
 from medssl.errors import MedsslError
+from medssl.methods import METHODS
 from medssl.store import Store
 from medssl.store.splits import assign_splits
 from medssl.training.pretrain import PretrainConfig, automatic_patch, pretrain
@@ -21,10 +23,12 @@ def config(method, encoder, **more):
     return PretrainConfig(method=method, **(BASE | encoder | more))
 
 
-@pytest.mark.parametrize("encoder", [UNET, VIT], ids=["unet", "vit"])
-@pytest.mark.parametrize("method", ["mae", "simclr"])
+@pytest.mark.parametrize(
+    ("method", "encoder"), [*((name, UNET) for name in METHODS), ("mae", VIT), ("simclr", VIT)]
+)
 def test_every_method_trains_in_2d_and_3d(blob_store, tmp_path, method, encoder):
-    result = pretrain(blob_store, tmp_path / "run", config(method, encoder))
+    options = case(method).options
+    result = pretrain(blob_store, tmp_path / "run", config(method, encoder, options=options))
     bundle = Bundle.load(result.bundle)
     store = Store.open(blob_store)
     held_out = [s for s, split in assign_splits(store.manifest).items() if split != "train"]

@@ -28,8 +28,8 @@ class Told(Method):
         nn.Module.__init__(self)
         self.given = given
 
-    def step(self, crops, draw, spacing):
-        return Step(crops.mean(), **{k: v(crops) for k, v in self.given.items()})
+    def step(self, crops):
+        return Step(crops.image.mean(), **{k: v(crops.image) for k, v in self.given.items()})
 
 
 def flat(crops):
@@ -37,7 +37,7 @@ def flat(crops):
 
 
 def test_what_a_step_gives_is_what_is_measured():
-    assert PretrainTask(Told())(batch())[1] == {}
+    assert set(PretrainTask(Told())(batch())[1]) == {"weight_norm"}
     probabilities = torch.eye(8)[:4]
     task = PretrainTask(
         Told(
@@ -50,7 +50,7 @@ def test_what_a_step_gives_is_what_is_measured():
     )
     logs = {name: float(value) for name, value in task(batch())[1].items()}
     assert set(logs) == {
-        "mine", "effective_rank", "embedding_std", "alignment", "uniformity",
+        "mine", "weight_norm", "effective_rank", "embedding_std", "alignment", "uniformity",
         "teacher_entropy", "teacher_kl_uniform", "trivial_loss",
     }  # fmt: skip
     assert logs["alignment"] == pytest.approx(4)
@@ -63,7 +63,7 @@ def test_what_a_step_gives_is_what_is_measured():
 def test_one_sample_is_measured_by_what_one_sample_can_say():
     task = PretrainTask(Told(embedding=flat, positives=lambda x: (flat(x), flat(x))))
     logs = task(batch(1))[1]
-    assert set(logs) == {"effective_rank", "alignment"}
+    assert set(logs) == {"weight_norm", "effective_rank", "alignment"}
     assert all(value.isfinite() for value in logs.values())
 
 
