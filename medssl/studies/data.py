@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from medssl.errors import MedsslError
@@ -15,7 +14,6 @@ from medssl.ingest.run import ingest
 from medssl.store import Store
 from medssl.store.make_split import make_split
 from medssl.store.named_splits import DEFAULT, SplitOptions, list_splits, splits_of, write_split
-from medssl.store.records import LABEL_PREFIX
 from medssl.store.splits import split_subjects
 from medssl.studies.runs import set_aside
 
@@ -97,17 +95,3 @@ def study_split(store: Store, validation: float = 0.1) -> dict[str, str]:
         train = [subject for subject, name in split.items() if name == "train"]
         split |= split_subjects(train, {"train": 1 - validation, "validation": validation})
     return split
-
-
-def numbers_of(store: Store, label: str) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """The volumes that have a number as this label, and the numbers.
-
-    Raises:
-        MedsslError: LABEL_MISSING.
-    """
-    column = LABEL_PREFIX + label
-    if column not in store.manifest:
-        raise MedsslError("LABEL_MISSING", "The store has no such label", where=label)
-    table = store.manifest.set_index("volume_id")[column]
-    numbers = pd.to_numeric(table, errors="coerce").dropna()
-    return [str(v) for v in numbers.index], numbers.to_numpy(np.float64)

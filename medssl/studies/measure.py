@@ -18,12 +18,12 @@ from medssl.evaluate.rank import rank_me
 from medssl.evaluate.regression import regression_metrics
 from medssl.evaluate.ridge import ridge_probe
 from medssl.evaluate.run import count_seen
-from medssl.evaluate.targets import class_targets
+from medssl.evaluate.targets import class_targets, number_targets
 from medssl.finetune import finetune
 from medssl.finetune.config import architecture
 from medssl.store import Store
 from medssl.studies.cells import FINETUNED, Cell, amount
-from medssl.studies.data import VOLUME, numbers_of, study_split
+from medssl.studies.data import VOLUME, study_split
 from medssl.studies.passes import Cost, steps_for
 from medssl.studies.runs import pretrained, set_aside
 from medssl.studies.settings import DataSet, TaskSettings
@@ -103,9 +103,8 @@ class Bench:
         task = self.data.tasks[cell.task]
         folder = self.out / "runs" / cell.name
         set_aside(folder)
-        kind: Any = task.kind
         result = finetune(
-            kind,
+            task.kind,
             self.store.path,
             folder,
             self.data.finetuning(task, cell.encoder, cell.seed),
@@ -126,7 +125,8 @@ class Bench:
     def _frozen(self, cell: Cell) -> list[dict[str, Any]]:
         task = self.data.tasks[cell.task]
         if task.kind == "regression":
-            ids, numbers = numbers_of(self.store, VOLUME)
+            _, values_of = number_targets(self.store, VOLUME)
+            ids, numbers = list(values_of), np.array(list(values_of.values()))
             classes, labels = ["one"], np.zeros(len(ids), np.int64)
         else:
             _, classes, targets = class_targets(self.store, task.label)

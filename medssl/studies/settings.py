@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -33,7 +33,7 @@ class TaskSettings(StrictModel):
     probed, ``finetuned`` the shares or numbers of labelled subjects at which it is fine-tuned.
     """
 
-    kind: Literal["segmentation", "classification", "regression"]
+    kind: Kind
     label: str | None = None
     frozen: list[float] = Field(default_factory=list)
     finetuned: list[Labels] = Field(default_factory=list)
@@ -43,8 +43,6 @@ class TaskSettings(StrictModel):
     def _readouts(self) -> TaskSettings:
         if self.kind == "segmentation" and self.frozen:
             raise ValueError("segmentation is fine-tuned only")
-        if self.finetuned and self.kind not in get_args(Kind):
-            raise ValueError(f"{self.kind} is not fine-tuned yet")
         if not all(0 < share <= 1 for share in self.frozen):
             raise ValueError("frozen has shares of the labels, in (0, 1]")
         return self

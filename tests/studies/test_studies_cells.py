@@ -74,10 +74,7 @@ def test_a_study_may_grow_but_not_change():
 
 @pytest.mark.parametrize(
     "task",
-    [
-        {"kind": "segmentation", "frozen": [1.0]},
-        {"kind": "classification", "frozen": [1.5]},
-    ],
+    [{"kind": "segmentation", "frozen": [1.0]}, {"kind": "classification", "frozen": [1.5]}],
 )
 def test_tasks_that_cannot_be_done_are_refused(task):
     with pytest.raises(MedsslError, match="CONFIG_INVALID"):

@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 
 from medssl.errors import MedsslError
-from medssl.store import Store
-from medssl.studies.data import numbers_of, study_split, with_volumes
+from medssl.studies.data import study_split, with_volumes
 
 
 def test_the_volume_is_labelled_voxels_times_mm3(tmp_path):
@@ -25,13 +24,6 @@ def test_the_volume_is_labelled_voxels_times_mm3(tmp_path):
 def test_a_folder_without_a_table_is_refused(tmp_path):
     with pytest.raises(MedsslError, match="INPUT_MISSING"):
         with_volumes(tmp_path, tmp_path / "copy")
-
-
-def test_numbers_come_with_their_volumes(blob_store):
-    ids, numbers = numbers_of(Store.open(blob_store), "side")
-    assert dict(zip(ids, numbers, strict=True)) == {f"vol-{i}": i % 2 for i in range(10)}
-    with pytest.raises(MedsslError, match="LABEL_MISSING"):
-        numbers_of(Store.open(blob_store), "age")
 
 
 def test_stated_validation_subjects_are_tested_on_where_there_is_no_test(monkeypatch):

@@ -1,19 +1,26 @@
 import pytest
 import torch
 from method_cases import case, crops, make
+from small_encoders import SMALL
 from torch import nn
 
-from medssl.methods import METHODS, Method, Step
+from medssl.methods import METHODS, Method, Samples, Step
+from medssl.methods.simclr import SimCLR
 from medssl.networks import Embedder, Projector, Teacher, build_encoder, pooled
 from medssl.studies.passes import Cost, count_passes, steps_for
 
 
-@pytest.mark.parametrize(
-    ("name", "encoder", "passes"),
-    [("simclr", "unet", 8), ("mae", "unet", 4), ("mae", "vit", 4), ("simclr", "vit", 8)],
-)
-def test_samples_times_views_are_counted(name, encoder, passes):
-    assert count_passes(make(name, encoder), crops(4)) == passes
+@pytest.mark.parametrize("encoder", sorted(SMALL))
+def test_samples_times_views_are_counted_with_every_encoder(encoder):
+    name, options = SMALL[encoder]
+    config = SimCLR.Config(**case("simclr").options)
+    method = SimCLR(config, build_encoder(name, 2, 1, **options), Samples((32, 32), 64))
+    assert count_passes(method, crops(4, side=32)) == 8
+
+
+@pytest.mark.parametrize("encoder", ["unet", "vit"])
+def test_partly_visible_images_count(encoder):
+    assert count_passes(make("mae", encoder), crops(4)) == 4
 
 
 class TwoAndTeacher(Method):
