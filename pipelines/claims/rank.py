@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,42 +119,52 @@ def one_run(
     return row
 
 
-def correlations(runs: list[npt.NDArray[np.float64]]) -> tuple[float, float, list[float]]:
-    """Spearman's correlation averaged over methods, pooled over all runs, and of each method.
+def spearman(pairs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Spearman's correlation of (draws, n, 2), one a draw; nan where one side is constant."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(pairs, axis=1)
+    ranks = ranks - ranks.mean(axis=1, keepdims=True)
+    spread = np.sqrt(np.square(ranks).sum(axis=1).prod(axis=1))
+    with np.errstate(invalid="ignore"):
+        return ranks.prod(axis=2).sum(axis=1) / spread
+
+
+def correlations(runs: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """Averaged over methods, over the runs of all of them, and of each: (draws, 2 + methods).
 
     Args:
-        runs: of each method (n, 2): effective rank and quality.
+        runs: of each method (draws, n, 2), effective rank and quality.
     """
-    from scipy.stats import spearmanr
-
-    each = [float(spearmanr(some[:, 0], some[:, 1]).statistic) for some in runs]
-    together = np.concatenate(runs)
-    return float(np.mean(each)), float(spearmanr(together[:, 0], together[:, 1]).statistic), each
+    each = np.stack([spearman(some) for some in runs], axis=1)
+    pooled = spearman(np.concatenate(runs, axis=1))
+    return np.column_stack([each.mean(axis=1), pooled, each])
 
 
 def bootstrap(
-    runs: list[npt.NDArray[np.float64]], repeats: int = 2000, seed: int = 0
+    runs: Sequence[npt.NDArray[np.float64]], repeats: int = 5000, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """(draws, 2 + methods): :func:`correlations` of runs drawn with replacement, by method.
+    """:func:`correlations` of runs (n, 2) drawn with replacement, method by method.
 
-    Draws in which a method's runs are all the same have no correlation, and are left out.
+    Draws in which all runs of a method are alike have no correlation, and are left out.
     """
     generator = np.random.default_rng(seed)
-    draws = []
-    for _ in range(repeats):
-        some = [one[generator.integers(len(one), size=len(one))] for one in runs]
-        if all((np.ptp(one, axis=0) > 0).all() for one in some):
-            within, pooled, each = correlations(some)
-            draws.append([within, pooled, *each])
-    return np.array(draws)
+    drawn = [one[generator.integers(len(one), size=(repeats, len(one)))] for one in runs]
+    found = correlations(drawn)
+    return found[np.isfinite(found).all(axis=1)]
 
 
 def tested(table: pd.DataFrame, settings: Settings) -> Claim:
     """The claim's verdict."""
     done = table.dropna(subset=["rankme", "auroc"])
-    names = [m for m in settings.grid if (done["method"] == m).sum() > 2]
-    runs = [done.loc[done["method"] == m, ["rankme", "auroc"]].to_numpy(np.float64) for m in names]
-    within, pooled, each = correlations(runs)
+    columns = ["rankme", "auroc"]
+    values = {m: done.loc[done["method"] == m, columns].to_numpy(np.float64) for m in settings.grid}
+    # fewer than three different values have no order to speak of
+    names = [m for m, v in values.items() if all(len(set(column)) > 2 for column in v.T)]
+    if not names:
+        raise MedsslError("NOTHING_USABLE", "No method has runs that differ in rank and quality")
+    runs = [values[name] for name in names]
+    within, pooled, *each = correlations([some[None] for some in runs])[0].tolist()
     draws = bootstrap(runs)
     total = sum(map(len, runs))
 
@@ -174,7 +185,7 @@ def tested(table: pd.DataFrame, settings: Settings) -> Claim:
         findings.append(finding(text, each[i], draws[:, 2 + i], len(runs[i]), False))
     lost = len(table) - len(done)
     notes = [f"{lost} of {len(table)} runs collapsed or diverged and are left out."] if lost else []
-    columns = ["method", "options", "seed", "rankme", "auroc"]
+    shown = ["method", "options", "seed", *columns]
     return Claim(
         NAME,
         "Effective rank orders the runs of one method, and not of different methods",
@@ -184,7 +195,7 @@ def tested(table: pd.DataFrame, settings: Settings) -> Claim:
         f" RankMe of the training images' features against the AUROC of a linear probe with"
         f" {100 * settings.labels:g} % of the labels, on the test subjects; bootstrap over runs.",
         findings,
-        done[columns].to_dict("records"),
+        done[shown].to_dict("records"),
         notes,
     )
 

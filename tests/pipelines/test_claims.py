@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
 from medssl.config import load
 from medssl.errors import MedsslError
@@ -151,6 +152,13 @@ def test_rank_within_and_over_methods():
     ]
 
 
+def test_spearman_is_scipys_of_every_draw():
+    pairs = np.random.default_rng(0).integers(0, 5, (6, 9, 2)).astype(float)
+    wanted = [spearmanr(draw[:, 0], draw[:, 1]).statistic for draw in pairs]
+    np.testing.assert_allclose(rank.spearman(pairs), wanted)
+    assert np.isnan(rank.spearman(np.ones((1, 4, 2))))
+
+
 @pytest.fixture(scope="module")
 def stripes(tmp_path_factory):
     """A folder with a small archive of pictures, as MedMNIST's."""
@@ -176,6 +184,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 def test_mixing_runs_and_goes_on(stripes, capsys):
     out = stripes / "mixing"
     change = ["methods=[mae,simclr]", "images=12", "validation=10", "every=1", "seeds=2"]
@@ -196,7 +205,10 @@ def test_mixing_runs_and_goes_on(stripes, capsys):
     assert not on["validation"] & on["test"]
 
 
-def test_rank_runs_and_goes_on(stripes):
+@pytest.mark.slow
+def test_rank_runs(stripes, monkeypatch):
+    quality = iter((0.5, 0.7, 0.6, 0.8))
+    monkeypatch.setattr(rank, "probe_metrics", lambda *_: {"auroc": next(quality)})
     out = stripes / "rank"
     change = [*SMALL, "grid={simclr: {temperature: [0.1, 1.0], hidden: [4, 8]}}", "labels=1.0"]
     rank.main(stripes, out, change, ROOT / "configs/claims/rank.yaml")
