@@ -10,7 +10,18 @@ import typer
 # In the order of medssl.methods.METHODS, whose import takes too long for --help.
 METHOD_NAMES = (
     "mae",
+    "simmim",
+    "gmml",
     "simclr",
+    "moco",
+    "byol",
+    "directpred",
+    "simsiam",
+    "swav",
+    "deepcluster",
+    "dino",
+    "sit",
+    "hybrid",
 )
 
 

@@ -45,6 +45,7 @@ from medssl.training.data import CropSource
 from medssl.training.devices import check, is_leader, leave_to_leader
 from medssl.training.figures import curve_figure
 from medssl.training.loop import History, Task, fit
+from medssl.training.sharding import usable
 
 # Differs from pretraining's, so that a scratch model is not the pretraining's starting point.
 _INITIAL_STREAM = 7919
@@ -181,7 +182,8 @@ def _train(
         if not config.validate_every or step % config.validate_every or not volumes.validation:
             return None
         some = volumes.validation[: config.validation_volumes]
-        return _measure(model, store, problem, contract, config, some, "validation")[0]
+        with usable(task):
+            return _measure(model, store, problem, contract, config, some, "validation")[0]
 
     return fit(task, source, config, out, run, after_step=after_step, description="fine-tuning")
 

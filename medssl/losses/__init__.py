@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from medssl.losses.barlow_twins import BarlowTwins
+from medssl.losses.deepcluster import DeepCluster
 from medssl.losses.dice import DiceCE
+from medssl.losses.dino import DINO
+from medssl.losses.hog import HOG
+from medssl.losses.info_nce import InfoNCE
+from medssl.losses.kmeans import spherical_kmeans
 from medssl.losses.marginal import marginal_logits
-from medssl.losses.masked_mse import MaskedMSE, denormalise_patches
+from medssl.losses.masked_l1 import MaskedL1
+from medssl.losses.masked_mse import MaskedMSE, denormalise_patches, normalise_patches
+from medssl.losses.negative_cosine import NegativeCosine
 from medssl.losses.nt_xent import NTXent
+from medssl.losses.sinkhorn import sinkhorn
+from medssl.losses.swav import SwAV
+from medssl.losses.targets import GradientMagnitude, Target
 from medssl.losses.vicreg import VICReg
 
 __all__ = [
+    "DINO",
+    "HOG",
     "BarlowTwins",
+    "DeepCluster",
     "DiceCE",
+    "GradientMagnitude",
+    "InfoNCE",
+    "MaskedL1",
     "MaskedMSE",
     "NTXent",
+    "NegativeCosine",
+    "SwAV",
+    "Target",
     "VICReg",
     "denormalise_patches",
     "marginal_logits",
+    "normalise_patches",
+    "sinkhorn",
+    "spherical_kmeans",
 ]

@@ -50,8 +50,7 @@ class MaskedMSE(nn.Module):
             guess, truth = _cells(prediction.to(wide), grid), _cells(target.to(wide), grid)
             axes = _within(grid)
             if self.normalise_patches:
-                mean, std = _statistics(truth, axes)
-                truth = (truth - mean) / std
+                truth = _normalised(truth, axes)
             error = (guess - truth).square().mean(axes)
             weight = mask[:, 0].to(wide)
             return (error * weight).sum() / weight.sum().clamp(min=1)
@@ -75,9 +74,21 @@ class MaskedMSE(nn.Module):
             wide = torch.float64 if prediction.dtype == torch.float64 else torch.float32
             guess, truth = prediction.to(wide), target.to(wide)
             if self.normalise_patches:
-                mean, std = _statistics(truth, (2,))
-                truth = (truth - mean) / std
+                truth = _normalised(truth, (2,))
             return F.mse_loss(guess, truth, reduction="sum") / max(1, guess.numel())
+
+
+def normalise_patches(target: Tensor, grid: Sequence[int]) -> Tensor:
+    """Every patch minus its mean, divided by its deviation: what `MaskedMSE` then compares with.
+
+    Args:
+        target: (B, C, *spatial).
+        grid: patches along each axis.
+
+    Returns:
+        float (B, C, *spatial).
+    """
+    return _normalised(_cells(target, grid), _within(grid)).reshape(target.shape)
 
 
 def denormalise_patches(prediction: Tensor, target: Tensor, grid: Sequence[int]) -> Tensor:
@@ -110,6 +121,11 @@ def _cells(image: Tensor, grid: Sequence[int]) -> Tensor:
 def _within(grid: Sequence[int]) -> tuple[int, ...]:
     """The axes of `_cells` that lie within a patch: the channels and every second one after."""
     return (1, *(3 + 2 * axis for axis in range(len(grid))))
+
+
+def _normalised(cells: Tensor, axes: tuple[int, ...]) -> Tensor:
+    mean, std = _statistics(cells, axes)
+    return (cells - mean) / std
 
 
 def _statistics(cells: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:

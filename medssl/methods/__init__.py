@@ -2,11 +2,36 @@
 
 from medssl.errors import MedsslError
 from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
+from medssl.methods.byol import BYOL
+from medssl.methods.deepcluster import DeepCluster
+from medssl.methods.dino import DINO
+from medssl.methods.directpred import DirectPred
+from medssl.methods.gmml import GMML
+from medssl.methods.hybrid import Hybrid
 from medssl.methods.intensity_config import check_views
 from medssl.methods.mae import MAE
+from medssl.methods.moco import MoCo
 from medssl.methods.simclr import SimCLR
+from medssl.methods.simmim import SimMIM
+from medssl.methods.simsiam import SimSiam
+from medssl.methods.sit import SiT
+from medssl.methods.swav import SwAV
 
-METHODS: dict[str, type[Method]] = {"mae": MAE, "simclr": SimCLR}
+METHODS: dict[str, type[Method]] = {
+    "mae": MAE,
+    "simmim": SimMIM,
+    "gmml": GMML,
+    "simclr": SimCLR,
+    "moco": MoCo,
+    "byol": BYOL,
+    "directpred": DirectPred,
+    "simsiam": SimSiam,
+    "swav": SwAV,
+    "deepcluster": DeepCluster,
+    "dino": DINO,
+    "sit": SiT,
+    "hybrid": Hybrid,
+}
 
 
 def method_class(name: str) -> type[Method]:

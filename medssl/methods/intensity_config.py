@@ -196,21 +196,25 @@ class IntensityConfig(StrictModel):
         return IntensitySettings(**values)
 
 
-def check_views(config: StrictModel, codes: Iterable[str], scheme: str) -> None:
+def check_views(config: StrictModel, codes: Iterable[str], scheme: str, within: str = "") -> None:
     """Refuses views that cannot happen to the scans they are drawn from.
 
     Args:
-        config: of a method or a task, whose fields may hold view configs.
+        config: of a method or a task, whose fields may hold view configs, or configs that do.
         codes: the scans' modalities, as a manifest has them.
         scheme: of the intensity contract.
+        within: the key that holds this config, with a dot.
 
     Raises:
         MedsslError: CONFIG_INVALID, naming the field.
     """
+    codes = list(codes)
     present = {CODES[code] for code in codes if code in CODES}
     for name in type(config).model_fields:
         view = getattr(config, name)
         if not isinstance(view, IntensityConfig):
+            if isinstance(view, StrictModel):
+                check_views(view, codes, scheme, f"{within}{name}.")
             continue
         try:
             for modality in sorted(present):
@@ -219,13 +223,13 @@ def check_views(config: StrictModel, codes: Iterable[str], scheme: str) -> None:
             raise MedsslError(
                 "CONFIG_INVALID",
                 str(error),
-                where=name,
+                where=within + name,
                 fix="Leave it out, or train on one modality at a time.",
             ) from None
         if "window" in view.asked() and scheme != "window":
             raise MedsslError(
                 "CONFIG_INVALID",
                 f"There is no window to change where intensities are scaled by {scheme}",
-                where=name,
+                where=within + name,
                 fix="Leave `window` out, or set intensity.scheme=window.",
             )

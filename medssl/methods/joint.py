@@ -6,11 +6,12 @@ A method that embeds views and compares them is its config, its loss and one ste
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from medssl.methods.base import Crops, Method, MethodConfig, Samples
 from medssl.methods.view_config import ViewConfig
@@ -50,6 +51,12 @@ class LocalViewsConfig(MethodConfig):
     local: ViewConfig = STRONG_VIEW.model_copy(update={"crop_scale": (0.1, 0.4)})
 
 
+class PredictorConfig(MethodConfig):
+    """A predictor: two layers from a view's projection to the target's."""
+
+    predictor_hidden: int = Field(256, ge=1, description="width of the predictor's hidden layer")
+
+
 class JointEmbedding(Method):
     """Base of the methods that compare embeddings of views.
 
@@ -69,9 +76,10 @@ class JointEmbedding(Method):
             local = config.local_size or local_size(size, encoder.strides[-1])
             if len(local) != len(size):
                 raise ValueError(f"local_size has {len(size)} numbers here, not {len(local)}")
+            check_local(encoder, local)
             self._plans.append(ViewPlan(config.local.settings(), tuple(local), config.local_views))
 
-    def make_projector(self, config: Any, width: int) -> torch.nn.Module:
+    def make_projector(self, config: Any, width: int) -> nn.Module:
         """The projector, (B, width) -> (B, projection)."""
         return Projector(width, config.hidden, config.projection, config.projector_layers)
 
@@ -81,15 +89,17 @@ class JointEmbedding(Method):
         return [view.image for view in made]
 
     def embed(self, views: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Views of one size through encoder and projector, in one pass.
+        """Views through the encoder, those of one size in one pass, and through the projector, all
+        in one pass.
 
         Args:
-            views: each (B, C, *size).
+            views: each (B, C, *size), those of one size beside each other.
 
         Returns:
             the features of the first view, (B, channels), and the projection of each, (B, D).
         """
-        features = pooled(self.encoder(torch.cat(list(views))))
+        alike = [list(group) for _, group in groupby(views, key=lambda view: view.shape)]
+        features = torch.cat([pooled(self.encoder(torch.cat(group))) for group in alike])
         projections = self.projector(features)
         return features[: len(views[0])], list(projections.chunk(len(views)))
 
@@ -126,6 +136,26 @@ class StudentTeacher(JointEmbedding):
     def after_update(self, progress: float) -> None:
         """The teacher follows."""
         self.teacher.update(cosine_between(self._momentum, 1.0, progress))
+
+
+def together(module: nn.Module, rows: Sequence[Tensor]) -> list[Tensor]:
+    """What a module gives several batches of one size, in one pass, so that batch norm sees all."""
+    return list(module(torch.cat(list(rows))).chunk(len(rows)))
+
+
+def check_local(encoder: Encoder, size: Sequence[int]) -> None:
+    """Raises ValueError where the encoder does not read views of this size, before a run starts."""
+    training = encoder.training
+    try:
+        with torch.no_grad():
+            encoder.eval()(torch.zeros(1, encoder.in_channels, *size))
+    except ValueError as error:
+        raise ValueError(
+            f"this encoder reads no local views of {list(size)} voxels ({error}); "
+            "take another local_size, or local_views 0"
+        ) from None
+    finally:
+        encoder.train(training)
 
 
 def local_size(patch: Sequence[int], stride: int) -> list[int]:

@@ -12,52 +12,44 @@ import math
 from pydantic import Field
 from torch import Tensor
 
-from medssl.losses import MaskedMSE, denormalise_patches
-from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
-from medssl.methods.view_config import ViewConfig
+from medssl.losses import MaskedMSE, Target
+from medssl.methods.base import Crops, Samples, Step
+from medssl.methods.masked import CellsConfig, MaskedCells, Reconstruction
 from medssl.networks import ConvReconstructor, Encoder, TokenReconstructor, ViT
-from medssl.views import make_view, masked_count, random_mask, upsample_mask
+from medssl.views import masked_count
 
 
-class MAEConfig(MethodConfig):
+class MAEConfig(CellsConfig):
     """``mask_ratio`` of the cells are hidden; ``mask_cell`` is a cell's edge in voxels (0: the
-    ViT's patch, or the U-Net's total stride). ``normalise_patches`` compares every cell after
-    removing its mean and deviation. The decoder's sizes are the ViT's; the U-Net has its own.
+    ViT's patch, or the U-Net's total stride). ``target`` is what is predicted of a hidden cell: its
+    voxels, the length of their gradient, or histograms of its orientation. ``normalise_patches``
+    compares every cell after removing its mean and deviation. The decoder's sizes are the ViT's;
+    the U-Net has its own.
     """
 
-    mask_ratio: float = Field(0.6, gt=0, lt=1)
-    mask_cell: int = Field(0, ge=0)
-    normalise_patches: bool = False
     decoder_dim: int = Field(96, ge=12)
     decoder_depth: int = Field(2, ge=1)
-    view: ViewConfig = ViewConfig(rotation=10.0, scale=(0.9, 1.1))
 
 
-class MAE(Method):
+class MAE(MaskedCells):
     """Masked autoencoding with any encoder."""
 
     Config = MAEConfig
 
     def __init__(self, config: MAEConfig, encoder: Encoder, samples: Samples) -> None:
         super().__init__(config, encoder, samples)
-        patch_size = samples.patch_size
+        channels = self.target.channels(encoder.in_channels, encoder.dims)
         if isinstance(encoder, ViT):
             self.reconstructor: TokenReconstructor | ConvReconstructor = TokenReconstructor(
-                encoder, config.decoder_dim, config.decoder_depth
+                encoder,
+                config.decoder_dim,
+                config.decoder_depth,
+                channels=channels,
+                cell=self.target.cell,
             )
         else:
-            self.reconstructor = ConvReconstructor(encoder)
-        cell = config.mask_cell or encoder.strides[-1]
-        if any(size % cell for size in patch_size) or cell % encoder.strides[-1]:
-            raise ValueError(
-                f"a patch of {list(patch_size)} is not a whole number of cells of {cell} voxels, "
-                f"or the cell not a multiple of the encoder's stride {encoder.strides[-1]}"
-            )
-        self._size = patch_size
-        self._grid = tuple(size // cell for size in patch_size)
+            self.reconstructor = ConvReconstructor(encoder, channels, self.target.cell)
         self._visible = math.prod(self._grid) - masked_count(self._grid, config.mask_ratio)
-        self._ratio, self._settings = config.mask_ratio, config.view.settings()
-        self._normalise = config.normalise_patches
         self._loss = MaskedMSE(config.normalise_patches)
 
     @property
@@ -69,35 +61,22 @@ class MAE(Method):
         """Mean squared error on the hidden cells of an augmented crop."""
         image, mask = self._masked(crops)
         if isinstance(self.reconstructor, TokenReconstructor):
-            predicted, target, embedding = self.reconstructor.masked_patches(
-                image, mask, self._visible
+            # The image's own patches are cut already.
+            asked = None if type(self.target) is Target else self.target(image)
+            predicted, truth, embedding = self.reconstructor.masked_patches(
+                image, mask, self._visible, asked
             )
-            return Step(self._loss.of_patches(predicted, target), embedding=embedding)
+            return Step(self._loss.of_patches(predicted, truth), embedding=embedding)
         reconstruction, embedding = self.reconstructor.with_embedding(image, mask)
-        return Step(self._loss(reconstruction, image, mask), embedding=embedding)
+        loss = self._loss(reconstruction, self.target(image), mask)
+        return Step(loss, embedding=embedding)
 
-    def views(self, crops: Crops) -> list[Tensor]:
-        """One view of every crop, before masking."""
-        return [make_view(crops.image, crops.draw, self._settings, self._size, crops.spacing).image]
-
-    def preview(self, crops: Crops) -> dict[str, Tensor]:
-        """The original, what is left of it, and the reconstruction of the hidden cells."""
+    def reconstruct(self, crops: Crops) -> Reconstruction:
+        """See `Masked.reconstruct`."""
         image, mask = self._masked(crops)
-        reconstruction = self.reconstructor(image, mask, self._visible)
-        if self._normalise:
-            reconstruction = denormalise_patches(reconstruction, image, self._grid)
-        hidden = upsample_mask(mask, image.shape[2:])
-        return {
-            "original": image,
-            "masked": image.masked_fill(hidden, float(image.min())),
-            "reconstruction": image.where(~hidden, reconstruction),
-        }
+        return self._reconstruction(image, mask, self.reconstructor(image, mask, self._visible))
 
     def bundle_state(self) -> dict[str, Tensor]:
         """The encoder's weights and, of the U-Net, the decoder's."""
         state = self.reconstructor.state_dict()
         return {k: v for k, v in state.items() if k.startswith(("encoder.", "decoder."))}
-
-    def _masked(self, crops: Crops) -> tuple[Tensor, Tensor]:
-        (image,) = self.views(crops)
-        return image, random_mask(crops.draw.fork(2), self._grid, self._ratio)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from medssl.networks.decoder import Decoder
+from medssl.networks.direct_predictor import DirectPredictor
 from medssl.networks.encoder import Encoder
-from medssl.networks.heads import ClassificationHead, Embedder, Projector, pooled
+from medssl.networks.heads import ClassificationHead, Embedder, PatchHead, Projector, pooled
 from medssl.networks.mae import ConvReconstructor, TokenReconstructor
 from medssl.networks.mednext import MedNeXt
+from medssl.networks.memory import Memory
 from medssl.networks.models import (
     ENCODERS,
     Classifier,
@@ -16,6 +18,7 @@ from medssl.networks.models import (
     build_model,
 )
 from medssl.networks.norms import BatchNorm
+from medssl.networks.prototypes import Prototypes
 from medssl.networks.queue import Queue
 from medssl.networks.resnet import ResNet
 from medssl.networks.swin import Swin
@@ -30,11 +33,15 @@ __all__ = [
     "Classifier",
     "ConvReconstructor",
     "Decoder",
+    "DirectPredictor",
     "Embedder",
     "Encoder",
     "EncoderOnly",
     "MedNeXt",
+    "Memory",
+    "PatchHead",
     "Projector",
+    "Prototypes",
     "Queue",
     "ResNet",
     "Segmenter",

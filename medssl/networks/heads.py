@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from medssl.networks.encoder import Encoder
 from medssl.networks.norms import BatchNorm
+from medssl.networks.patches import join_patches
 
 
 def pooled(features: Sequence[Tensor]) -> Tensor:
@@ -53,6 +54,32 @@ class Embedder(nn.Module):
         """(B, in_channels, *spatial) -> features (B, channels) and projections (B, D)."""
         features = pooled(self.encoder(x))
         return features, self.projector(features)
+
+
+class PatchHead(nn.Module):
+    """A linear layer from every place of the deepest feature map to the patch of the image that it
+    stands for: the light head of SimMIM (Xie et al. 2022, sec. 3.3) and GMML.
+
+    Args:
+        encoder: whose features it takes.
+        channels: of what is predicted; None: the image's.
+        cell: voxels of the image per voxel of what is predicted; divides the total stride.
+    """
+
+    def __init__(self, encoder: Encoder, channels: int | None = None, cell: int = 1) -> None:
+        super().__init__()
+        stride = encoder.strides[-1]
+        if stride % cell:
+            raise ValueError(f"cells of {cell} voxels do not divide the encoder's stride {stride}")
+        self._patch = stride // cell
+        outputs = (channels or encoder.in_channels) * self._patch**encoder.dims
+        self.linear = nn.Linear(encoder.channels[-1], outputs)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """[(B, C, *grid)] -> (B, channels, *grid x stride / cell)."""
+        grid = features[-1].shape[2:]
+        predicted = self.linear(features[-1].flatten(2).transpose(1, 2))
+        return join_patches(predicted, grid, [n * self._patch for n in grid])
 
 
 class ClassificationHead(nn.Module):

@@ -7,13 +7,14 @@ Both have the same interface: `forward(x, mask, visible_cells=None) -> reconstru
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.networks.conv import visible_at
 from medssl.networks.decoder import decoder_for
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import pooled
-from medssl.networks.patches import join_patches, take_patches
+from medssl.networks.patches import join_patches, split_patches, take_patches
 from medssl.networks.vit import TransformerBlock, ViT, sincos_positions
 
 
@@ -31,6 +32,8 @@ class TokenReconstructor(nn.Module):
         decoder_depth: its number of blocks.
         decoder_heads: heads of its attention.
         decoder_mlp_ratio: hidden width of its MLPs over decoder_dim.
+        channels: of what is predicted; None: the image's.
+        cell: voxels of the image per voxel of what is predicted, along each axis.
     """
 
     def __init__(
@@ -40,10 +43,12 @@ class TokenReconstructor(nn.Module):
         decoder_depth: int = 2,
         decoder_heads: int = 3,
         decoder_mlp_ratio: float = 4.0,
+        channels: int | None = None,
+        cell: int = 1,
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        voxels = encoder.in_channels * encoder.patch_size**encoder.dims
+        self.encoder, self._cell = encoder, cell
+        voxels = (channels or encoder.in_channels) * (encoder.patch_size // cell) ** encoder.dims
         self.bridge = nn.Linear(encoder.channels[0], decoder_dim)
         self.mask_token = nn.Parameter(torch.zeros(decoder_dim))
         nn.init.normal_(self.mask_token, std=0.02)
@@ -55,7 +60,7 @@ class TokenReconstructor(nn.Module):
         self.head = nn.Linear(decoder_dim, voxels)
 
     def forward(self, x: Tensor, mask: Tensor, visible_cells: int | None = None) -> Tensor:
-        """Reconstruction (B, C, *spatial).
+        """Reconstruction (B, channels, *spatial / cell).
 
         Args:
             x: (B, C, *spatial); masked voxels have no influence on the result.
@@ -72,20 +77,24 @@ class TokenReconstructor(nn.Module):
         tokens, _ = self._decode(take_patches(patches, keep), positions[keep], grid, order)
         predicted = self.head(self.norm(tokens))
         places = order[..., None].expand_as(predicted)
-        return join_patches(
-            torch.empty_like(predicted).scatter(1, places, predicted), grid, x.shape[2:]
-        )
+        size = [n // self._cell for n in x.shape[2:]]
+        return join_patches(torch.empty_like(predicted).scatter(1, places, predicted), grid, size)
 
     def masked_patches(
-        self, x: Tensor, mask: Tensor, visible_cells: int | None = None
+        self,
+        x: Tensor,
+        mask: Tensor,
+        visible_cells: int | None = None,
+        target: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Prediction and target of the masked patches alone: all that the loss needs.
 
         Args and raises: as `forward`.
+            target: what is predicted, (B, channels, *spatial / cell); None: the image.
 
         Returns:
-            Both (B, masked, C x voxels of a patch), masked patches in row-major order of the grid;
-            and the mean of the visible tokens, (B, embed_dim), without gradient.
+            Both (B, masked, channels x voxels of a patch), masked patches in row-major order of the
+            grid; and the mean of the visible tokens, (B, embed_dim), without gradient.
         """
         grid, order, count = self._order(x, mask, visible_cells)
         patches, positions = self.encoder.patches(x)
@@ -93,7 +102,8 @@ class TokenReconstructor(nn.Module):
         seen = take_patches(patches, keep)
         tokens, embedding = self._decode(seen, positions[keep], grid, order)
         predicted = self.head(self.norm(tokens[:, count:]))
-        return predicted, take_patches(patches, order[:, count:]), embedding
+        asked = patches if target is None else split_patches(target, grid)
+        return predicted, take_patches(asked, order[:, count:]), embedding
 
     def _order(
         self, x: Tensor, mask: Tensor, visible_cells: int | None
@@ -140,24 +150,27 @@ class ConvReconstructor(nn.Module):
 
     Args:
         encoder: one that can leave masked positions out (`Encoder.sparse`).
+        channels: of what is predicted; None: the image's.
+        cell: voxels of the image per voxel of what is predicted, along each axis; the decoder's
+            voxels are averaged over it.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, channels: int | None = None, cell: int = 1) -> None:
         super().__init__()
         if not encoder.sparse:
             raise ValueError(
                 "masked modelling needs an encoder that can leave masked positions out, as all "
                 "convolutional ones and the ViT can"
             )
-        self.encoder = encoder
+        self.encoder, self._cell = encoder, cell
         one = (1,) * encoder.dims
         self.mask_tokens = nn.ParameterList(
             nn.Parameter(0.02 * torch.randn(1, width, *one)) for width in encoder.channels
         )
-        self.decoder = decoder_for(encoder, encoder.in_channels)
+        self.decoder = decoder_for(encoder, channels or encoder.in_channels)
 
     def forward(self, x: Tensor, mask: Tensor, visible_cells: int | None = None) -> Tensor:
-        """Reconstruction (B, C, *spatial).
+        """Reconstruction (B, channels, *spatial / cell).
 
         Args:
             x: (B, C, *spatial); masked voxels have no influence on the result.
@@ -181,4 +194,8 @@ class ConvReconstructor(nn.Module):
             seen = visible_at(visible, feature.shape[2:], feature.dtype)
             filled.append(feature + token.to(feature.dtype) * (1.0 - seen))
         masked = x * visible_at(visible, x.shape[2:], x.dtype)
-        return self.decoder(filled, masked), pooled([features[-1].detach()])
+        predicted = self.decoder(filled, masked)
+        if self._cell > 1:
+            pool = F.avg_pool2d if self.encoder.dims == 2 else F.avg_pool3d
+            predicted = pool(predicted, self._cell)
+        return predicted, pooled([features[-1].detach()])

@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 
 from medssl.errors import MedsslError
 from medssl.store.arrays import file_hash
+from medssl.training.sharding import sharded_like, whole
 
 KEPT = 2
 Usable = Callable[[int, dict[str, Any]], bool]
@@ -46,10 +47,16 @@ class CheckpointWriter:
         optimiser: Optimizer,
         extra: dict[str, Any],
         branch: str = "",
+        leads: bool = True,
     ) -> None:
-        """Write the checkpoint of ``step``; it is the state of now, whatever happens after."""
+        """Write the checkpoint of ``step``; it is the state of now, whatever happens after.
+
+        Of a sharded module every process calls this, and the one that ``leads`` writes the whole.
+        """
         self.wait()
-        tensors = _copied(_tensors(module, optimiser))
+        tensors = _copied(_tensors(module, optimiser), leads)
+        if not leads:
+            return
         folder = self.folder / branch if branch else self.folder
         record = json.dumps(extra)
         self._last = self._pool.submit(_write, folder, step, tensors, record)
@@ -107,9 +114,7 @@ def load_newest(
         if record is None or (usable and not usable(int(record["step"]), record["extra"])):
             continue
         tensors = load_file(path / "state.safetensors")
-        module.load_state_dict(
-            {k.removeprefix("module."): v for k, v in tensors.items() if k.startswith("module.")}
-        )
+        _restore_module(module, tensors)
         if optimiser is not None:
             _restore_optimiser(optimiser, tensors)
         return int(record["step"]), dict(record["extra"])
@@ -191,19 +196,35 @@ def _tensors(module: nn.Module, optimiser: Optimizer) -> dict[str, Tensor]:
     return tensors
 
 
-def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the host that what follows does not change."""
-    return {
-        name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
+def _copied(tensors: dict[str, Tensor], kept: bool = True) -> dict[str, Tensor]:
+    """Copies on the host that what follows does not change; where not ``kept``, the processes
+    that keep them get this one's parts alone."""
+    copies = {}
+    for name, value in tensors.items():
+        full = whole(value.detach())
+        if kept:
+            copies[name] = full.to("cpu", copy=True).contiguous()
+    return copies
+
+
+def _restore_module(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    own = module.state_dict()
+    state = {
+        (name := key.removeprefix("module.")): sharded_like(value, own.get(name, value))
+        for key, value in tensors.items()
+        if key.startswith("module.")
     }
+    module.load_state_dict(state)
 
 
 def _restore_optimiser(optimiser: Optimizer, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     for key, value in tensors.items():
         if key.startswith("optimiser."):
             _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = value
+            part = sharded_like(value, parameters[int(index)])
+            state.setdefault(int(index), {})[name] = part
     # Groups (learning rate, weight decay) come from the configuration; only the state is restored.
     optimiser.load_state_dict(
         {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}

@@ -13,10 +13,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from medssl.errors import MedsslError
 from medssl.networks.norms import BatchNorm
+from medssl.training.optim import make_optimiser
 from medssl.training.settings import LoopConfig
+from medssl.training.sharding import shard
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -84,6 +87,13 @@ def check(config: LoopConfig, task: nn.Module) -> None:
 
 
 def _device(config: LoopConfig, devices: int) -> str:
+    if config.precision == "fp16" and config.strategy == "fsdp":
+        raise MedsslError(
+            "CONFIG_INVALID",
+            "fsdp does not scale losses, which fp16 needs",
+            where="precision",
+            fix="Use bf16 or fp32.",
+        )
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -126,6 +136,20 @@ def open_fabric(config: LoopConfig) -> Any:
     return fabric
 
 
+def set_up(fabric: Any, task: nn.Module, config: LoopConfig) -> tuple[Any, Optimizer, Any]:
+    """(the task as it is called, its optimiser, the optimiser as it is stepped).
+
+    Sharding replaces the parameters, so there the optimiser is made after it.
+    """
+    if config.strategy == "fsdp":
+        model = fabric.setup_module(task)
+        optimiser = make_optimiser(task, config)
+        return model, optimiser, fabric.setup_optimizers(optimiser)
+    optimiser = make_optimiser(task, config)
+    model, stepper = fabric.setup(task, optimiser)
+    return model, optimiser, stepper
+
+
 def check_shares(config: LoopConfig, task: nn.Module, world: int) -> None:
     """Refuse what several processes or micro-steps cannot share evenly.
 
@@ -156,8 +180,10 @@ def check_shares(config: LoopConfig, task: nn.Module, world: int) -> None:
 
 
 def _strategy(config: LoopConfig, world: int) -> Any:
-    from lightning.fabric.strategies import DDPStrategy
+    from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy
 
+    if config.strategy == "fsdp":
+        return ModelParallelStrategy(shard, data_parallel_size=world, tensor_parallel_size=1)
     if world == 1 and config.strategy == "auto":
         return "auto"
     # Buffers need no broadcast: batch norm and the losses gather over all processes.

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from medssl.errors import MedsslError
 from medssl.networks.teacher import cosine_between
-from medssl.processes import world
 from medssl.progress import track
 from medssl.tracking import Run
 from medssl.training import checkpoint
-from medssl.training.devices import check_shares, open_fabric
+from medssl.training.devices import check_shares, open_fabric, set_up
 from medssl.training.history import History, Reporter
-from medssl.training.optim import make_optimiser, set_rates
+from medssl.training.optim import set_rates
 from medssl.training.schedule import Schedule
 from medssl.training.settings import LoopConfig
+from medssl.training.sharding import units, unshard, whole
 from medssl.training.step import check_finite, moved, scalar, seed_step
 from medssl.training.stopping import StopRequest, stopped
 from medssl.training.system import SystemMeter
@@ -50,10 +50,10 @@ class Engine:
         self._fabric = open_fabric(config)
         check_shares(config, task, self._fabric.world_size)
         if config.compile:
-            task.compile()
-        optimiser = make_optimiser(task, config)
-        self._model, self._stepper = self._fabric.setup(task, optimiser)
-        self._optimiser = optimiser
+            for part in units(task) if config.strategy == "fsdp" else [task]:
+                part.compile()
+        self._model, self._optimiser, self._stepper = set_up(self._fabric, task, config)
+        self._sharded = config.strategy == "fsdp"
         self._leads = bool(self._fabric.is_global_zero)
         self._reporter, self._timer = Reporter(run), Timer(self._fabric.device)
         self._writer = checkpoint.CheckpointWriter(folder / "checkpoints")
@@ -72,7 +72,7 @@ class Engine:
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
-        if error[0] is None and world()[1] > 1:
+        if error[0] is None and dist.is_available() and dist.is_initialized():
             self._part()
 
     def _part(self) -> None:
@@ -138,6 +138,8 @@ class Engine:
                 self._writer.wait()
                 raise stopped(step + 1)
         self.history.seconds = time.perf_counter() - started
+        if self._sharded:
+            unshard(self._task, self._optimiser)
         self._task.cpu()
         if self._leads:
             self.history.write(self._folder / "history.csv")
@@ -180,8 +182,10 @@ class Engine:
             if not last:
                 self._timer.mark()
         self._batch = batch
-        norm = fabric.clip_gradients(
-            self._model, self._stepper, max_norm=config.clip, error_if_nonfinite=False
+        norm = whole(
+            fabric.clip_gradients(
+                self._model, self._stepper, max_norm=config.clip, error_if_nonfinite=False
+            )
         )
         for watcher in self._watchers:
             watcher.after_backward(step + 1, torch.stack(losses).mean(), norm)
@@ -228,7 +232,7 @@ class Engine:
             for watcher in self._watchers:
                 watcher.on_row(done, dict(row))
             check_finite(numbers, done, config)
-        if self._after_step and self._leads:
+        if self._after_step and (self._leads or self._sharded):
             extra = self._after_step(done, self._batch)
             if extra:
                 row = {"step": done, **row, **extra}
@@ -260,7 +264,7 @@ class Engine:
         return dict(zip(self._logs, values, strict=True)), stop > 0
 
     def _save(self, done: int, schedule: Schedule, branch: str = "") -> None:
-        if not self._leads:
+        if not (self._leads or self._sharded):
             return
         scaler = self._scaler()
         extra = {
@@ -270,9 +274,10 @@ class Engine:
             "branch": schedule.branch,
             "scaler": scaler.state_dict() if scaler is not None else {},
         }
-        self._writer.save(done, self._task, self._optimiser, extra, branch)
-        self.history.write(self._folder / "history.csv")
-        self._reporter.send()
+        self._writer.save(done, self._task, self._optimiser, extra, branch, self._leads)
+        if self._leads:
+            self.history.write(self._folder / "history.csv")
+            self._reporter.send()
 
     def _scaler(self) -> Any:
         """What scales losses in fp16, else None."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from medssl.training.sharding import local, norms
+
 
 class LARS(Optimizer):
     """Layer-wise adaptive rate scaling (You et al. 2017, arXiv:1708.03888, alg. 1).
@@ -44,15 +46,14 @@ class LARS(Optimizer):
         """One step."""
         loss = _call(closure)
         for group in self.param_groups:
-            weights, gradients = _with_gradients(group)
-            if not weights:
+            found, weights, gradients = _with_gradients(group)
+            if not found:
                 continue
             decay, lr = group["weight_decay"], group["lr"]
-            velocity = [_state(self, p, "momentum_buffer") for p in weights]
+            velocity = [_state(self, p, "momentum_buffer") for p in found]
             changes = list(torch._foreach_add(gradients, weights, alpha=decay))
             if group["adapt"]:
-                size = torch.stack(torch._foreach_norm(weights))
-                slope = torch.stack(torch._foreach_norm(gradients))
+                size, slope = norms(weights, found[0]), norms(gradients, found[0])
                 rate = group["trust"] * size / (slope + decay * size)
                 rate = torch.where((size > 0) & (slope > 0), rate, 1.0)
                 torch._foreach_mul_(changes, list(rate.unbind()))
@@ -95,14 +96,14 @@ class LAMB(Optimizer):
         """One step."""
         loss = _call(closure)
         for group in self.param_groups:
-            weights, gradients = _with_gradients(group)
-            if not weights:
+            found, weights, gradients = _with_gradients(group)
+            if not found:
                 continue
             beta1, beta2 = group["betas"]
-            first = [_state(self, p, "exp_avg") for p in weights]
-            second = [_state(self, p, "exp_avg_sq") for p in weights]
+            first = [_state(self, p, "exp_avg") for p in found]
+            second = [_state(self, p, "exp_avg_sq") for p in found]
             # The count lies on the CPU: reading it does not wait for the device.
-            count = self.state[weights[0]].setdefault("step", torch.zeros((), dtype=torch.float64))
+            count = self.state[found[0]].setdefault("step", torch.zeros((), dtype=torch.float64))
             count += 1
             steps = float(count)
             torch._foreach_lerp_(first, gradients, 1 - beta1)
@@ -115,8 +116,7 @@ class LAMB(Optimizer):
             torch._foreach_div_(changes, 1 - beta1**steps)
             torch._foreach_add_(changes, weights, alpha=group["weight_decay"])
             if group["adapt"]:
-                size = torch.stack(torch._foreach_norm(weights))
-                length = torch.stack(torch._foreach_norm(changes))
+                size, length = norms(weights, found[0]), norms(changes, found[0])
                 ratio = torch.where((size > 0) & (length > 0), size / length, 1.0)
                 torch._foreach_mul_(changes, list(ratio.unbind()))
             torch._foreach_add_(weights, changes, alpha=-group["lr"])
@@ -130,15 +130,15 @@ def _call(closure: Callable[[], float] | None) -> float | None:
         return closure()
 
 
-def _with_gradients(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
-    weights = [p for p in group["params"] if p.grad is not None]
-    return weights, [p.grad for p in weights]
+def _with_gradients(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Parameters that have a gradient; and this process's part of their values and gradients."""
+    found = [p for p in group["params"] if p.grad is not None]
+    return found, [local(p) for p in found], [local(p.grad) for p in found]
 
 
 def _state(optimiser: Optimizer, parameter: Tensor, name: str) -> Tensor:
-    """A tensor like the parameter, zeros at first."""
+    """This process's part of a tensor like the parameter, zeros at first."""
     state = optimiser.state[parameter]
     if name not in state:
         state[name] = torch.zeros_like(parameter)
-    found: Tensor = state[name]
-    return found
+    return local(state[name])

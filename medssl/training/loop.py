@@ -36,7 +36,9 @@ def fit(
     """Train ``task`` on ``source``, writing checkpoints to ``folder/checkpoints``.
 
     With several processes each calls this; files and MLflow are written by the first alone, and
-    ``after_step`` is called there alone. When it returns, the processes have parted again.
+    ``after_step`` is called there alone; with ``strategy=fsdp`` on each, since none has the whole
+    model (see :func:`medssl.training.sharding.usable`). When it returns, the processes have parted
+    again, and each has the whole.
 
     Args:
         task: the module, initialised; it is trained in place, and is on the CPU afterwards.

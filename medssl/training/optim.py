@@ -22,7 +22,9 @@ def make_optimiser(task: nn.Module, config: LoopConfig) -> Optimizer:
         return LAMB(found, lr=config.lr, betas=betas)
     if config.optimiser == "lars":
         return LARS(found, lr=config.lr, momentum=config.momentum)
-    return SGD(found, lr=config.lr, momentum=config.momentum, fused=True)
+    # torch's fused AdamW takes sharded parameters, its fused SGD does not.
+    fused = config.strategy != "fsdp"
+    return SGD(found, lr=config.lr, momentum=config.momentum, fused=fused)
 
 
 def groups(task: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ from medssl.training.folder import as_before, earlier_subjects, open_folder, rem
 from medssl.training.loop import History, LoopConfig
 from medssl.training.prepare import AUTO, prepare, sized
 from medssl.training.pretrain_task import crops_of
+from medssl.training.sharding import usable
 from medssl.training.step import moved
 from medssl.training.watch import WatchConfig
 from medssl.training.watched import fit_watched
@@ -134,7 +135,8 @@ def pretrain(
 
         def after_step(step: int, _: Any) -> None:
             if step == 1 or step % config.preview_every == 0 or step == config.steps:
-                previews.append(_preview(task.method, sample, out, step, run))
+                with usable(task):
+                    previews.append(_preview(task.method, sample, out, step, run))
 
         history = fit_watched(prepared, config, out, run, resume, after_step)
         leave_to_leader()
@@ -201,8 +203,10 @@ def _preview(method: Method, sample: Batch, out: Path, step: int, run: tracking.
     with torch.no_grad():
         images = method.preview(crops_of(moved(sample, place)))
     method.train(training)
-    figure = preview_figure(images)
     path = out / "previews" / f"step-{step:08d}.png"
+    if not is_leader():
+        return path
+    figure = preview_figure(images)
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
     run.log_file(path, "previews")

@@ -18,6 +18,7 @@ from medssl.losses.measures import (
 from medssl.methods import Crops, Method, Step
 from medssl.processes import gather_rows
 from medssl.training.data import Batch, normalised
+from medssl.training.sharding import local, norms
 from medssl.training.task import Task
 from medssl.views import Draw
 
@@ -37,8 +38,11 @@ def weight_norm(module: nn.Module) -> Tensor:
     Returns:
         float32 (); 1 where there are none.
     """
-    weights = [p.detach() for p in module.parameters() if p.requires_grad and p.ndim > 1]
-    return torch.stack(torch._foreach_norm(weights)).float().norm() if weights else torch.ones(())
+    weights = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+    # While a sharded task computes, some of its weights are gathered and some are in parts.
+    groups = [[p.detach() for p in weights if hasattr(p, "to_local") == parts] for parts in (0, 1)]
+    found = [norms([local(p) for p in group], group[0]).float() for group in groups if group]
+    return torch.cat(found).norm() if found else torch.ones(())
 
 
 class PretrainTask(Task):

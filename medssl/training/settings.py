@@ -56,8 +56,10 @@ class LoopConfig(StrictModel):
     nodes: int | None = Field(
         None, ge=1, description="machines; None: one, or what torchrun or Slurm started"
     )
-    strategy: Literal["auto", "ddp"] = Field(
-        "auto", description="ddp: every device holds the model; auto: ddp where there are several"
+    strategy: Literal["auto", "ddp", "fsdp"] = Field(
+        "auto",
+        description="ddp: every device holds the model; fsdp: each a part of it, for models too"
+        " large for one; auto: ddp where there are several",
     )
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     compile: bool = Field(False, description="torch.compile")

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medssl.training.devices import open_fabric
-from medssl.training.optim import make_optimiser
+from medssl.training.devices import open_fabric, set_up
 from medssl.training.settings import LoopConfig
 from medssl.training.system import memory_peak, memory_used
 from medssl.training.task import Task
@@ -27,8 +26,7 @@ class Trial:
 
     def __init__(self, task: Task, config: LoopConfig) -> None:
         self._fabric = open_fabric(config)
-        self._optimiser = make_optimiser(task, config)
-        self._model, self._stepper = self._fabric.setup(task, self._optimiser)
+        self._model, _, self._stepper = set_up(self._fabric, task, config)
         self._task = task.train()
         self.device: torch.device = self._fabric.device
 

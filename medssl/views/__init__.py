@@ -7,6 +7,7 @@ from medssl.views.draw import Draw, sample_key
 from medssl.views.intensity import IntensityParams, IntensitySettings
 from medssl.views.masks import (
     block_mask,
+    box_mask,
     channel_mask,
     inverse_block_mask,
     masked_count,
@@ -39,6 +40,7 @@ __all__ = [
     "ViewPlan",
     "ViewSettings",
     "block_mask",
+    "box_mask",
     "cell_positions",
     "channel_mask",
     "corrupt",

@@ -10,7 +10,15 @@ from medssl.views.draw import Draw
 from medssl.views.style import partners
 
 
-def corrupt(image: Tensor, mask: Tensor, draw: Draw, noise_share: float = 0.5) -> Tensor:
+def corrupt(
+    image: Tensor,
+    mask: Tensor,
+    draw: Draw,
+    noise_share: float = 0.5,
+    *,
+    noisy: Tensor | None = None,
+    other: Tensor | None = None,
+) -> Tensor:
     """Masked voxels become noise, or those of another image at the same place (GMML, Atito
     et al. 2022).
 
@@ -21,12 +29,15 @@ def corrupt(image: Tensor, mask: Tensor, draw: Draw, noise_share: float = 0.5) -
         noise_share: of the samples that get noise, of each channel's mean and deviation; the
             others get another image of the batch, the next in a random order, which depends on
             who else is in the batch.
+        noisy: bool (B,), which samples get noise, where that is decided already.
+        other: (B, C, *spatial), what is copied into each image, where that is decided already.
 
     Returns:
         float32 (B, C, *spatial), the image where the mask is False.
     """
-    noisy = each(draw.bernoulli(noise_share), image)
-    other = image.index_select(0, partners(draw.uniform(0.0, 1.0)))
+    drawn, priority = draw.bernoulli(noise_share), draw.uniform(0.0, 1.0)
+    noisy = drawn if noisy is None else noisy
+    other = image.index_select(0, partners(priority)) if other is None else other
     mean, deviation = moments(image)
     noise = torch.addcmul(mean, draw.normal(*image.shape[1:]), deviation)
-    return torch.where(mask, torch.where(noisy, noise, other), image)
+    return torch.where(mask, torch.where(each(noisy, image), noise, other), image)

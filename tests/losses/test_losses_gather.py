@@ -7,7 +7,17 @@ import torch
 from torch import Tensor
 from two_processes import compare
 
-from medssl.losses import BarlowTwins, NTXent, VICReg
+from medssl.losses import (
+    DINO,
+    BarlowTwins,
+    DeepCluster,
+    InfoNCE,
+    NegativeCosine,
+    NTXent,
+    SwAV,
+    VICReg,
+    sinkhorn,
+)
 from medssl.losses.off_diagonal import by_samples
 
 
@@ -25,10 +35,49 @@ class Wide(torch.nn.Module):
         return value
 
 
+class Centred(torch.nn.Module):
+    """DINO with a centre that has seen the batch; both views are the teacher's too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = DINO(4, 0.5, momentum=0.0)
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, K) logits each."""
+        self.loss.follow(torch.cat((z1, z2)))
+        taught = [self.loss.probabilities(z, 0.3) for z in (z1, z2)]
+        value: Tensor = self.loss((z1, z2), taught)
+        return value
+
+
+class Swapped(torch.nn.Module):
+    """SwAV's loss, the embeddings being the scores."""
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, K) each."""
+        loss, queued = SwAV(1.0, epsilon=0.5), torch.linspace(-1, 1, 12).reshape(3, 4)
+        value: Tensor = loss([z1, z2], [loss.assign(z, queued) for z in (z1, z2)])
+        return value
+
+
+class Clustered(torch.nn.Module):
+    """DeepCluster's loss, the embeddings being the scores, of clusters shared out evenly."""
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, K) each."""
+        value: Tensor = DeepCluster(1.0)([z1, z2], sinkhorn(z1, 0.5).argmax(1))
+        return value
+
+
 LOSSES = {
+    "DINO": Centred(),
+    "InfoNCE": InfoNCE(0.2),
+    "NegativeCosine": NegativeCosine(),
     "NTXent": NTXent(0.2),
     "BarlowTwins": BarlowTwins(0.1),
     "BarlowTwins, wide": Wide(BarlowTwins(0.1)),
+    "SwAV": Swapped(),
+    "DeepCluster": Clustered(),
     "VICReg": VICReg(),
     "VICReg, wide": Wide(VICReg()),
 }

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medssl.losses import MaskedMSE, denormalise_patches
+from medssl.losses import MaskedMSE, denormalise_patches, normalise_patches
 from medssl.networks.patches import split_patches
 
 
@@ -77,6 +77,7 @@ def test_denormalise_inverts():
     cells = target.reshape(2, 2, 3, 2, 2, 4, 2, 2)
     std, mean = torch.std_mean(cells, (1, 3, 5, 7), keepdim=True)
     normal = ((cells - mean) / std).reshape(target.shape)
+    torch.testing.assert_close(normalise_patches(target, grid), normal, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(
         denormalise_patches(normal, target, grid), target, rtol=1e-4, atol=1e-4
     )

@@ -50,3 +50,37 @@ def test_cells_must_fit_patch_and_encoder(cell, size):
     encoder = build_encoder("unet", 2, 1, **ENCODERS["unet"])
     with pytest.raises(ValueError, match="whole number of cells"):
         MAE(MAEConfig(mask_cell=cell), encoder, Samples((size, size)))
+
+
+@pytest.mark.parametrize("target", ["gradient", "hog"])
+@pytest.mark.parametrize("encoder", ["unet", "vit"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_other_targets_are_scored_on_hidden_cells_and_shown(encoder, target, dims):
+    method, batch = make("mae", encoder, dims, target=target), crops(2, dims)
+    image, mask = method._masked(batch)
+    asked = method.target(image)
+    expected = MaskedMSE()(method.reconstructor(image, mask), asked, mask)
+    torch.testing.assert_close(method.step(batch).loss, expected)
+    assert asked.shape[1] == {"gradient": 1, "hog": {2: 9, 3: 10}[dims]}[target]
+    shown = method.preview(batch)
+    assert list(shown) == ["original", "masked", "target", "reconstruction"]
+    assert shown["target"].min() == shown["original"].min()
+    torch.testing.assert_close(shown["target"].max(), shown["original"].max())
+    kept = ~upsample_mask(mask, asked.shape[2:])
+    torch.testing.assert_close(shown["reconstruction"][kept], shown["target"][kept])
+
+
+def test_the_target_changes_no_weight_but_of_the_last_layer():
+    for encoder, last in (("unet", "decoder.head."), ("vit", "head.")):
+        states = [make("mae", encoder, target=t).state_dict() for t in ("pixels", "hog")]
+        assert list(states[0]) == list(states[1])
+        differ = [k for k in states[0] if states[0][k].shape != states[1][k].shape]
+        assert differ == [f"reconstructor.{last}{part}" for part in ("weight", "bias")]
+
+
+def test_normalised_patches_of_the_gradient_but_not_of_histograms():
+    method = make("mae", target="gradient", normalise_patches=True)
+    assert method.step(crops()).loss.isfinite()
+    assert method.preview(crops())["reconstruction"].isfinite().all()
+    with pytest.raises(ValueError, match="normalised already"):
+        make("mae", target="hog", normalise_patches=True)

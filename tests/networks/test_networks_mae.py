@@ -133,6 +133,23 @@ def test_every_patch_learns_from_its_own_place_alone():
     assert differs[0, -1]
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_what_is_predicted_may_have_other_channels_on_a_coarser_grid(dims: int):
+    x, mask, _ = case(dims)
+    coarse = [n // 2 for n in x.shape[2:]]
+    unet = UNetEncoder(dims, 2, widths=(8, 16, 16))
+    vit = ViT(dims, 2, patch_size=4, embed_dim=24, depth=1, heads=2)
+    conv = ConvReconstructor(unet, channels=5, cell=2)
+    token = TokenReconstructor(vit, 16, 1, 2, channels=5, cell=2)
+    target = torch.randn(3, 5, *coarse)
+    for model in (conv, token):
+        assert model(x, mask).shape == target.shape
+    predicted, asked, _ = token.masked_patches(x, mask, target=target)
+    torch.testing.assert_close(
+        MaskedMSE().of_patches(predicted, asked), MaskedMSE()(token(x, mask), target, mask)
+    )
+
+
 def test_decoder_weights_transfer_to_the_segmenter_by_name():
     encoder = UNetEncoder(3, 1, widths=(8, 16, 16))
     pretrained = ConvReconstructor(encoder).state_dict()

@@ -1,8 +1,9 @@
 """Train a method for some steps on samples held in memory, in one process or started in several.
 
-    python joined.py OUT METHOD,METHOD '{"steps": 3, ...}'
+    python joined.py OUT '{"CASE": ["METHOD/ENCODER", {"steps": 3, ...}], ...}'
 
-writes OUT/METHOD-RANK.safetensors of each. Every process makes all samples and takes its share.
+writes OUT/CASE-RANK.safetensors; a case called "resumed..." goes on with the run in OUT/CASE. Every
+process makes all samples and takes its share.
 """
 
 import json
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -21,6 +23,7 @@ from medssl import tracking
 from medssl.networks import Teacher, cosine_between
 from medssl.training.loop import LoopConfig, fit
 from medssl.training.pretrain_task import PretrainTask
+from medssl.training.sharding import local, usable
 from medssl.views.draw import sample_key
 
 SIZE = (16, 16)
@@ -28,7 +31,7 @@ SIZE = (16, 16)
 
 def sample(number):
     return {
-        "image": images(1, 2, SIZE[0], number)[0],
+        "image": images(1, 2, SIZE[0], number % 64)[0],
         "label": torch.zeros(1, *SIZE, dtype=torch.int64),
         "target": torch.tensor(number % 2),
         "normalisation": torch.tensor([-9.0, 9.0, 0.0, 1.0]),
@@ -55,29 +58,44 @@ class WithTeacher(PretrainTask):
         self.teacher = Teacher(method.encoder)
 
     def after_update(self, progress):
+        super().after_update(progress)
         self.teacher.update(cosine_between(0.5, 1.0, progress))
 
 
 def task_of(name):
-    return WithTeacher(make(name, side=SIZE[0]))
+    name, _, encoder = name.partition("/")
+    return WithTeacher(make(name, encoder or "unet", side=SIZE[0]))
 
 
 def train(out, name, values, run, **more):
     task = task_of(name)
     out.mkdir(parents=True, exist_ok=True)
+
+    def look(step, batch):
+        parameters = list(task.parameters())
+        part = sum(local(p).numel() for p in parameters) / sum(p.numel() for p in parameters)
+        with usable(task), torch.no_grad():
+            feature = task.method.encoder(torch.ones(1, 1, *SIZE))[-1]
+        return {"part": part, "seen": feature.abs().mean().item()}
+
+    if values.get("strategy") == "fsdp":
+        more["after_step"] = look
     history = fit(task, None, LoopConfig(**values), out, run, batches=batches, **more)
     return task, history
 
 
-if __name__ == "__main__":
-    out, values = Path(sys.argv[1]), json.loads(sys.argv[3])
-    rank = os.environ.get("RANK", "0")
-    port = int(os.environ.get("MASTER_PORT", "0"))
-    for number, name in enumerate(sys.argv[2].split(",")):
-        # The processes part at the end of a run: for each they meet at a place of its own.
-        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
-        os.environ["MASTER_PORT"] = str(port + 1 + number)
+def main(out, cases):
+    rank = int(os.environ["RANK"])
+    for number, (case, (name, values)) in enumerate(cases.items()):
+        if number:  # torchrun's store remembers the group of the case before
+            store = dist.FileStore(str(out / f"{case}.store"), 2)
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
+            dist.barrier()
         with tracking.run("test", "test", out, silent=True) as run:
-            task, history = train(out / name, name, values, run)
-        save_file(task.state_dict(), out / f"{name}-{rank}.safetensors")
-        (out / f"{name}-{rank}.json").write_text(json.dumps(history.rows))
+            task, history = train(out / case, name, values, run, resume=case.startswith("resumed"))
+        save_file(task.state_dict(), out / f"{case}-{rank}.safetensors")
+        (out / f"{case}-{rank}.json").write_text(json.dumps(history.rows))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

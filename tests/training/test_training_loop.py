@@ -1,11 +1,16 @@
+import json
 import os
 import random
 import runpy
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from medssl import tracking
 from medssl.errors import MedsslError
@@ -30,6 +35,80 @@ def difference(a, b):
     return max(float((a[name].double() - b[name].double()).abs().max()) for name in a)
 
 
+SHARDED = BASE | {"strategy": "fsdp", "steps": 4, "checkpoint_every": 2, "optimiser": "adamw"}
+SHARDED |= {"lr": 0.01, "clip": 0.01, "weight_decay": 0.1}
+CASES = {
+    "sharded-adamw": ["mae/vit", SHARDED | {"accumulate": 2}],
+    "sharded-lars": ["simclr", SHARDED | {"optimiser": "lars", "lr": 1.0}],
+    "sharded-bf16": ["mae", SHARDED | {"optimiser": "sgd", "precision": "bf16"}],
+    "resumed-lamb": ["mae/vit", SHARDED | {"optimiser": "lamb"}],
+}
+
+
+def interrupted(folder, other):
+    """What is left of a run that was stopped between its two checkpoints."""
+    shutil.copytree(folder, other)
+    shutil.rmtree(other / "checkpoints" / "step-00000004")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with `one` and `two`: every case by one process, and by two together."""
+    out = tmp_path_factory.mktemp("runs")
+    for case, (name, values) in CASES.items():
+        task, history = train(out / "one" / case, name, **values | {"strategy": "auto"})
+        save_file(task.state_dict(), out / "one" / f"{case}.safetensors")
+        (out / "one" / f"{case}.json").write_text(json.dumps(history.rows))
+        if case.startswith("resumed"):
+            interrupted(out / "one" / case, out / "two" / case)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        str(SCRIPT), str(out / "two"), json.dumps(CASES),
+    ]  # fmt: skip
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    return out
+
+
+def states(runs, case):
+    """The weights that one process ended with, and each of two."""
+    names = [f"one/{case}", f"two/{case}-0", f"two/{case}-1"]
+    return [load_file(runs / f"{name}.safetensors") for name in names]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_learn_what_one_does(runs, case):
+    """Sharded: the teacher follows the student's parts; clipping and LARS see whole gradients."""
+    one, first, second = states(runs, case)
+    assert difference(first, second) == 0.0, "the teacher and batch norm are the same too"
+    assert difference({"recent": one.pop("recent")}, {"recent": first.pop("recent")}) < 1e-4
+    assert difference(one, first) < (1e-4 if "bf16" in case else 1e-5)
+    rows, expected = (
+        json.loads((runs / f"{name}.json").read_text()) for name in (f"two/{case}-1", f"one/{case}")
+    )
+    for key in ("loss", "gradient_norm", "effective_rank", "embedding_std"):
+        values = [row[key] for row in expected]
+        rel = 1e-2 if "bf16" in case else 1e-5
+        assert [row[key] for row in rows] == pytest.approx(values, rel=rel)
+    assert len(list((runs / "two" / case).rglob("history.csv"))) == 1
+
+
+def test_modules_of_a_sharded_task_can_be_used_between_steps(runs):
+    rows = json.loads((runs / "two" / "sharded-adamw-1.json").read_text())
+    task, history = train(runs / "again", "mae/vit", **SHARDED)
+    assert [row["seen"] for row in rows] == pytest.approx([r["seen"] for r in history.rows])
+    assert [rows[0]["part"], history.rows[0]["part"]] == pytest.approx([0.5, 1.0], abs=0.02)
+    assert type(task).__name__ == "WithTeacher", "as it was before"
+    assert difference(task.state_dict(), states(runs, "sharded-adamw")[0]) < 1e-5
+
+
+def test_a_sharded_run_goes_on_in_one_process(runs):
+    name, values = CASES["sharded-adamw"]
+    interrupted(runs / "two" / "sharded-adamw", runs / "whole")
+    task, _ = train(runs / "whole", name, True, **values | {"strategy": "auto"})
+    assert difference(task.state_dict(), states(runs, "sharded-adamw")[0]) < 1e-5
+
+
 def test_micro_steps_add_up_to_the_joined_batch(tmp_path):
     whole, rows = train(tmp_path / "whole")
     parts, part_rows = train(tmp_path / "parts", accumulate=4)
@@ -44,6 +123,7 @@ def test_micro_steps_add_up_to_the_joined_batch(tmp_path):
         ({"accumulate": 3}, "batch_size"),
         ({"nodes": 2}, "nodes"),
         ({"precision": "fp16"}, "precision"),
+        ({"precision": "fp16", "strategy": "fsdp", "device": "cuda"}, "precision"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, values, where):

@@ -40,7 +40,7 @@ def two(tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        str(SCRIPT), str(out), ",".join(TOGETHER), json.dumps(SHORT),
+        str(SCRIPT), str(out), json.dumps({name: [name, SHORT] for name in TOGETHER}),
     ]  # fmt: skip
     ran = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr[-2000:]
@@ -111,6 +111,17 @@ def test_a_run_that_is_broken_on_purpose_stops(tmp_path, name, how):
     broken = case(name).broken[how]
     with pytest.raises(MedsslError, match="TRAINING_COLLAPSED|TRAINING_DIVERGED"):
         watched(tmp_path, name, broken.change, broken.options, **broken.values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["byol", "dino", "directpred", "moco"])
+def test_a_teacher_that_copies_its_student_does_not_collapse(tmp_path, name):
+    """Each has something else that keeps it from that: a predictor, a centre, negatives."""
+
+    def copying(method):
+        method.after_update = lambda progress: method.teacher.update(0.0)
+
+    assert watched(tmp_path, name, copying, steps=160)["step"] == 160
 
 
 @pytest.mark.parametrize("name", METHODS)

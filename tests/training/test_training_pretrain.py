@@ -43,6 +43,16 @@ def test_every_method_trains_in_2d_and_3d(blob_store, tmp_path, method, encoder)
     assert all(name.startswith(("encoder.", "decoder.")) for name in state)
 
 
+def test_options_of_a_method_made_of_two_are_resolved_and_kept(blob_store, tmp_path):
+    options = {"masked": "simmim", "masked_options": {"target": "hog"}, "joint_weight": {"end": 0}}
+    result = pretrain(blob_store, tmp_path / "run", config("hybrid", VIT, options=options, steps=2))
+    kept = Bundle.load(result.bundle).spec.config["options"]
+    assert kept["masked_options"]["target"] == "hog"
+    assert kept["masked_options"]["mask_ratio"] == 0.6
+    assert kept["joint_options"]["temperature"] == 0.2
+    assert result.history.rows[-1]["joint_loss"] > 0
+
+
 @pytest.mark.parametrize("method", ["mae", "simclr"])
 def test_interrupted_equals_uninterrupted(blob_store, tmp_path, method, monkeypatch):
     whole = pretrain(blob_store, tmp_path / "whole", config(method, UNET))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from medssl.errors import MedsslError
-from medssl.training.pretrain_task import PretrainTask
+from medssl.training.pretrain_task import PretrainTask, weight_norm
 from medssl.training.watch import CollapseMonitor, Watch, WatchConfig
 
 HEALTHY = {
@@ -17,13 +17,14 @@ HEALTHY = {
     "uniformity": -2.0,
     "teacher_entropy": 2.0,
     "teacher_kl_uniform": 1.0,
+    "weight_norm": 25.0,
 }
 LN_K = math.log(64)
 
 
 def monitor(**more):
     config = WatchConfig(**({"grace": 0, "patience": 3} | more))
-    return CollapseMonitor(config, 0, lambda: (256, 64, 64))
+    return CollapseMonitor(config, 0, lambda: (256, 64, 64), weights=20.0)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ def monitor(**more):
         ({"teacher_entropy": LN_K * 0.995}, "prefers nothing"),
         ({"teacher_entropy": 0.0, "teacher_kl_uniform": LN_K}, "one of its 64"),
         ({"loss": 1.999}, "is that of a network"),
+        ({"weight_norm": 210.0}, "ran away, they are 10.5 times as long"),
     ],
 )
 def test_each_rule_goes_off_after_its_patience_and_says_why(change, words):
@@ -54,6 +56,7 @@ def test_each_rule_goes_off_after_its_patience_and_says_why(change, words):
         {"teacher_entropy": 0.0},  # sure of each image, and of another prototype for each
         {"loss": 2.1},
         {"effective_rank": 20.0},
+        {"weight_norm": 199.0},
     ],
 )
 def test_what_may_be_healthy_is_let_pass(change):
@@ -101,6 +104,21 @@ def test_a_collapse_stops_the_run_or_warns_once_or_is_let_go(caplog):
             warned.on_row(step, dict(bad))
     assert len(caplog.records) == 1
     watch(on_collapse="off")[1].on_row(7, dict(bad))
+
+
+def test_weights_are_measured_from_the_start_on_those_of_linear_layers_and_convolutions():
+    layers = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2), torch.nn.ReLU())
+    with torch.no_grad():
+        for parameter in layers.parameters():
+            parameter.fill_(1.0 if parameter.ndim == 2 else 1e6)  # biases do not count
+    layers[1].requires_grad_(False)  # nor does what is not trained
+    task = PretrainTask(layers)
+    assert float(weight_norm(task)) == 2.0
+    assert float(weight_norm(torch.nn.Identity())) == 1.0
+    watched = Watch(task, WatchConfig(grace=0, patience=1), lambda step: True, 0)
+    watched.on_row(1, {"loss": 1.0, "weight_norm": 20.0})
+    with pytest.raises(MedsslError, match="the weights ran away, they are 10.5 times as long"):
+        watched.on_row(2, {"loss": 1.0, "weight_norm": 21.0})
 
 
 def test_only_the_steps_whose_numbers_are_read_are_measured():

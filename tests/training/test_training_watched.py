@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from medssl.errors import MedsslError
+from medssl.methods import METHODS
 from medssl.methods.simclr import SimCLR
 from medssl.store import LedgerRow, Outcome, Store, StoreInfo, StoreWriter, VolumeRecord
 from medssl.training import pretrain_task
@@ -88,7 +89,7 @@ def test_a_healthy_run_is_let_alone_and_measured(store, tmp_path, method):
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("encoder", ["unet", "vit"])
-@pytest.mark.parametrize("method", ["simclr", "mae"])
+@pytest.mark.parametrize("method", METHODS)
 def test_healthy_runs_on_chest_x_rays_are_let_alone(data_root, tmp_path, method, encoder):
     """No threshold was chosen on these images."""
     images = np.load(data_root / "pneumonia2d" / "pneumoniamnist.npz", allow_pickle=False)

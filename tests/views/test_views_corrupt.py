@@ -44,3 +44,14 @@ def test_the_share_that_gets_noise():
     got = corrupt(x, mask, draw(400), noise_share=0.3)
     copied = (got[..., 0] - got[..., 1] == 1.0).flatten(1).all(1)
     assert abs(float(copied.float().mean()) - 0.7) < 5 * (0.21 / 400) ** 0.5
+
+
+def test_what_replaces_which_image_may_be_decided_before():
+    x, other = torch.zeros(3, 1, 4, 4), torch.full((3, 1, 4, 4), 7.0)
+    x[:, :, 0] = 1.0
+    mask = torch.ones(3, 1, 4, 4, dtype=torch.bool)
+    noisy = torch.tensor([True, False, True])
+    got = corrupt(x, mask, draw(3), noisy=noisy, other=other)
+    assert (got[1] == 7).all()
+    assert not (got[0] == 7).any()
+    assert torch.equal(got[2], corrupt(x, mask, draw(3), noise_share=1.0)[2])

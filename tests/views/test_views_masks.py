@@ -12,6 +12,7 @@ from scipy import ndimage
 from medssl.views import (
     Draw,
     block_mask,
+    box_mask,
     channel_mask,
     inverse_block_mask,
     masked_count,
@@ -175,3 +176,32 @@ def test_nothing_waits_for_an_accelerator():
         inverse_block_mask(absent, (4, 4, 4), 0.5, blocks=2),
     )
     assert [mask.device.type for mask in made] == ["meta"] * 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(grid=GRIDS, ratio=st.lists(RATIOS, min_size=3, max_size=3), largest=st.floats(0.05, 1))
+def test_boxes_hide_each_samples_own_number(grid, ratio, largest):
+    mask = box_mask(draw(3), grid, torch.tensor(ratio), largest)
+    assert mask.shape == (3, 1, *grid)
+    counts = (torch.tensor(ratio) * math.prod(grid)).round().long()
+    assert torch.equal(mask.flatten(1).sum(1), counts)
+    alone = box_mask(Draw(draw(3).keys[2:]), grid, torch.tensor(ratio[2:]), largest)
+    assert torch.equal(mask[2:], alone)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.75])
+def test_boxes_hide_every_cell_equally_often(share: float):
+    mask = box_mask(draw(4000), (6, 10), torch.full((4000,), share), 0.3)
+    often = mask.float().mean(0)[0]
+    assert float((often - share).abs().max()) < 5 * (share * (1 - share) / 4000) ** 0.5
+
+
+def test_boxes_are_larger_than_single_cells():
+    """Neighbours are hidden together far more often than by chance, and not along a long way."""
+    mask = box_mask(draw(500), (12, 12), torch.full((500,), 0.3), 0.3)[:, 0].float()
+    together = (mask[:, 1:] * mask[:, :-1]).mean()
+    apart = (mask[:, 3:] * mask[:, :-3]).mean()  # as far as boxes of three cells do not reach
+    assert abs(float(apart) - 0.09) < 0.02
+    assert together > 0.15  # 0.09 by chance
+    with pytest.raises(ValueError, match="share in"):
+        box_mask(draw(1), (4, 4), torch.ones(1), 0.0)
