@@ -21,6 +21,7 @@ from medssl.studies.settings import Labels, Study
 
 RANDOM, SCRATCH = "random", "scratch"
 FINETUNED: Literal["fine-tuned"] = "fine-tuned"
+NOT_PRETRAINED = "not pretrained"
 COLUMNS = ["method", "encoder", "task", "labels", "readout", "seed", "metric", "value"]
 
 Kind = Literal["pretraining", "frozen", "fine-tuned"]
@@ -112,7 +113,8 @@ def _task_cells(study: Study, data: str, method: str | None, encoder: str, seed:
 
 @dataclass(frozen=True)
 class Record:
-    """What a cell found: lines of the results, or the code of the error that ended it."""
+    """What a cell found: lines of the results; or ``failed``, the code of the error that ended it,
+    or :data:`NOT_PRETRAINED`."""
 
     rows: list[dict[str, Any]]
     seconds: float
@@ -157,10 +159,10 @@ class Records:
         return pd.DataFrame(rows, columns=COLUMNS)
 
     def failures(self) -> dict[str, str]:
-        """The names of the pretrainings that failed, and the code of why."""
+        """The names of the cells that failed, and the code of why."""
         found = {}
-        for file in sorted(self._folder.glob("pretraining_*.json")):
+        for file in sorted(self._folder.glob("*.json")):
             code = json.loads(file.read_text(encoding="utf-8"))["failed"]
-            if code:
+            if code and code != NOT_PRETRAINED:
                 found[file.stem] = code
         return found

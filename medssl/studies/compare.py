@@ -13,7 +13,7 @@ import pandas as pd
 from medssl import tracking
 from medssl.errors import MedsslError
 from medssl.store import Store
-from medssl.studies.cells import Cell, Kind, Record, Records, plan
+from medssl.studies.cells import NOT_PRETRAINED, Cell, Kind, Record, Records, plan
 from medssl.studies.data import ready_store
 from medssl.studies.measure import Bench
 from medssl.studies.passes import Cost, cost_of
@@ -96,11 +96,11 @@ class Comparison:
                 Cell("pretraining", cell.data, cell.method, cell.encoder, cell.seed)
             )
             if before is not None and before.failed:
-                return Record([], 0.0, before.failed)
+                return Record([], 0.0, NOT_PRETRAINED)
         try:
             rows, failed = self.benches[cell.data].measure(cell), ""
         except MedsslError as error:
-            if error.code not in _RESULTS or cell.kind != "pretraining":
+            if error.code not in _RESULTS:
                 raise
             rows, failed = [], error.code
         return Record(rows, time.perf_counter() - started, failed)

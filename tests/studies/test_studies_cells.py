@@ -2,7 +2,7 @@ import pytest
 
 from medssl.config import load
 from medssl.errors import MedsslError
-from medssl.studies.cells import Cell, Record, Records, amount, plan
+from medssl.studies.cells import NOT_PRETRAINED, Cell, Record, Records, amount, plan
 from medssl.studies.settings import Study
 
 TASK = {"kind": "classification", "frozen": [0.5, 1.0], "finetuned": [0.5]}
@@ -49,9 +49,11 @@ def test_a_cell_is_kept_and_not_taken_for_another(tmp_path):
         records.read(cell, {"lr": 2})
 
 
-def test_failed_pretrainings_are_listed(tmp_path):
+def test_what_failed_is_listed_and_what_hangs_on_it_is_not(tmp_path):
     records, cell = Records(tmp_path), Cell("pretraining", "d", "mae", "unet", 0)
     records.write(cell, {}, Record([], 1.0, "TRAINING_COLLAPSED"))
+    probed = Cell("frozen", "d", "mae", "unet", 0, "t")
+    records.write(probed, {}, Record([], 0.0, NOT_PRETRAINED))
     assert records.failures() == {cell.name: "TRAINING_COLLAPSED"}
 
 
