@@ -31,8 +31,9 @@ test: lint ## lint, then the fast tests
 test-slow: setup ## the slow tests: wheel, browser, long runs
 	@$(BIN)/python -m pytest -m slow
 
-docs: setup ## write docs/reference from the code
+docs: setup ## write docs/reference from the code, docs/claims.md from the results
 	@$(BIN)/python tools/make_reference.py
+	@$(BIN)/python tools/make_claims.py
 
 wheel: setup ## build dist/*.whl
 	@$(BIN)/python -m build --wheel

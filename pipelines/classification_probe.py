@@ -32,18 +32,10 @@ from medssl.evaluate.rank import rank_me
 from medssl.evaluate.report import probe_figure
 from medssl.evaluate.run import FRACTIONS, count_seen
 from medssl.evaluate.targets import class_targets
-from medssl.ingest.run import ingest
 from medssl.store import Store
-from medssl.store.make_split import make_split
-from medssl.store.named_splits import (
-    DEFAULT,
-    SplitOptions,
-    list_splits,
-    splits_of,
-    write_split,
-)
-from medssl.store.splits import split_subjects
-from medssl.training.pretrain import PretrainConfig, pretrain
+from medssl.studies.data import ready_store, study_split
+from medssl.studies.runs import pretrained
+from medssl.training.pretrain import PretrainConfig
 
 EXPERIMENT = "medssl-classification-probe"
 
@@ -70,12 +62,7 @@ def main(
     """Probe pretrained encoders at several label fractions, against random weights."""
     study = load(Study, preset(config), overrides or [])
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / "store").exists():
-        ingest(pictures, out / "store")
-    store = Store.open(out / "store")
-    if DEFAULT not in list_splits(store):
-        # MedMNIST states splits, and its archives can hold one picture on two sides.
-        write_split(store, make_split(store, SplitOptions(stated="mend")))
+    store = ready_store(pictures, out / "store")
     rows, volume_ids = labelled_rows(store, study)
     arms: dict[str, list[np.ndarray]] = {}
     controls: dict[str, str] = {}
@@ -83,7 +70,9 @@ def main(
         controls[name] = f"random {settings.encoder} of {name}"
         arms |= {name: [], controls[name]: []}
         for seed in range(study.seeds):
-            bundle = pretrained(store, name, settings.model_copy(update={"seed": seed}), out)
+            folder = out / "pretrained" / f"{name}-{seed}"
+            seeded = settings.model_copy(update={"seed": seed})
+            bundle = Bundle.load(pretrained(store.path, folder, seeded, out))
             count_seen(bundle, rows.subjects("test"))
             random = random_encoder(bundle.spec.architecture, seed)
             for arm, encoder in ((name, bundle.model().encoder), (controls[name], random)):
@@ -97,29 +86,10 @@ def main(
 def labelled_rows(store: Store, study: Study) -> tuple[Rows, list[str]]:
     """Class, subject and split of every labelled picture, and their volume ids."""
     _, classes, targets = class_targets(store, study.label)
-    split = splits_of(store)
-    if "test" not in split.values():
-        split = {s: "test" if name == "validation" else name for s, name in split.items()}
-    if "validation" not in split.values():
-        train = [subject for subject, name in split.items() if name == "train"]
-        shares = {"train": 1 - study.validation, "validation": study.validation}
-        split |= split_subjects(train, shares)
+    split = study_split(store, study.validation)
     subjects = [store[volume_id].subject_id for volume_id in targets]
     labels = np.array(list(targets.values()), np.int64)
     return Rows(labels, subjects, np.array([split[s] for s in subjects]), classes), list(targets)
-
-
-def pretrained(store: Store, name: str, settings: PretrainConfig, out: Path) -> Bundle:
-    """One pretraining, or what is on disk of it."""
-    folder = out / "pretrained" / f"{name}-{settings.seed}"
-    if not (folder / "bundle").exists():
-        started = any((folder / "checkpoints").glob("*"))
-        if folder.exists() and not started:
-            # stopped before its first checkpoint: set aside, nothing is overwritten
-            number = len(list(folder.parent.glob(f"{folder.name}.stopped-*")))
-            folder.rename(folder.with_name(f"{folder.name}.stopped-{number}"))
-        pretrain(store.path, folder, settings, resume=started, tracking_folder=out)
-    return Bundle.load(folder / "bundle")
 
 
 def summary(

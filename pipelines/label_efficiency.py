@@ -23,12 +23,12 @@ from pydantic import Field
 from medssl import tracking
 from medssl.cli.common import preset
 from medssl.config import StrictModel, load
-from medssl.errors import MedsslError
 from medssl.evaluate.stats import paired_interval, verdict
 from medssl.finetune import FinetuneConfig, finetune
 from medssl.ingest.run import ingest
 from medssl.progress import track
 from medssl.store import Store
+from medssl.studies.runs import same_study, set_aside
 from medssl.training.pretrain import PretrainConfig, pretrain
 
 METRICS = ("dice", "nsd", "hd95_mm")
@@ -65,7 +65,7 @@ def main(
     """Measure scratch against pretrained at several numbers of labels."""
     study = load(Study, preset(config), overrides or [])
     out.mkdir(parents=True, exist_ok=True)
-    same_study(study, out)
+    same_study(study.model_dump_json(indent=2), out)
     store = out / "store"
     if not store.exists():
         ingest(images, store, modality=study.modality, label_names=study.label_names)
@@ -87,19 +87,6 @@ def main(
     report(table, out)
 
 
-def same_study(study: Study, out: Path) -> None:
-    """Go on with a stopped study only under the configuration it was started with."""
-    file, text = out / "study.json", study.model_dump_json(indent=2)
-    if file.exists() and file.read_text(encoding="utf-8") != text:
-        raise MedsslError(
-            "RESUME_MISMATCH",
-            "The study in this folder was started with another configuration",
-            where=out.name,
-            fix="Give another folder, or the configuration it was started with.",
-        )
-    file.write_text(text, encoding="utf-8")
-
-
 def one_run(
     study: Study, store: Path, bundle: Path | None, out: Path, labels: int, seed: int
 ) -> list[dict[str, Any]]:
@@ -107,7 +94,7 @@ def one_run(
     arm = "pretrained" if bundle else "scratch"
     folder = out / "runs" / f"{labels or 'all'}-{seed}-{arm}"
     if not (folder / "metrics.json").exists():
-        discard(folder)
+        set_aside(folder)
         change: dict[str, Any] = {"seed": seed, "label_seed": seed, "report": (study.measured,)}
         if not labels:
             change["steps"] = study.steps_all
@@ -131,13 +118,6 @@ def one_run(
         {"labels": labels, "seed": seed, "arm": arm, **row}
         for row in cases.drop(columns="split").to_dict("records")
     ]
-
-
-def discard(folder: Path) -> None:
-    """Set an unfinished run aside, so that nothing is overwritten."""
-    if folder.exists():
-        number = len(list(folder.parent.glob(f"{folder.name}.stopped-*")))
-        folder.rename(folder.with_name(f"{folder.name}.stopped-{number}"))
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -25,7 +25,7 @@ _BASE = {
 }  # fmt: skip
 _METHODS = _BASE | {"views", "networks", "losses", "methods"}
 _VERBS = {"ingest", "training", "finetune", "evaluate", "predict"}
-_TOP = _METHODS | _VERBS | {"phantom"}
+_TOP = _METHODS | _VERBS | {"phantom", "studies"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "cluster": {"errors"},
@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "finetune": _METHODS | {"training", "evaluate"},
     # the sliding window that a model was validated with is the one it is deployed with
     "predict": _METHODS | {"ingest", "evaluate"},
+    "studies": _METHODS | {"ingest", "training", "evaluate", "finetune"},
     "demo": _TOP,
     "cli": _TOP | {"demo"},
     "pipelines": _TOP | {"cli"},

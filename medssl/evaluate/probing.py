@@ -67,7 +67,7 @@ def probe_table(
     lines: list[dict[str, Any]] = []
     known: dict[tuple[int, str, bytes], dict[str, Any]] = {}
     work = [(s, f) for s in range(seeds) for f in fractions]
-    chosen = {s: _labelled(rows, fractions, s) for s in range(seeds)}
+    chosen = {s: labelled_subsets(rows, fractions, s) for s in range(seeds)}
     for seed, fraction in track(work, "probes"):
         train, held = chosen[seed][fraction]
         for arm, features in arms.items():
@@ -75,7 +75,7 @@ def probe_table(
                 # the same encoder on the same rows gives the same answer: at 100 %, every seed
                 key = (id(features[seed]), probe, train.tobytes())
                 if key not in known:
-                    known[key] = _measure(probe, features[seed], rows, train, held, seed == 0)
+                    known[key] = probe_metrics(probe, features[seed], rows, train, held, seed == 0)
                 lines.append(
                     {"arm": arm, "probe": probe, "fraction": fraction, "seed": seed, **known[key]}
                 )
@@ -116,10 +116,10 @@ def difference_table(
     return pd.DataFrame(lines)
 
 
-def _labelled(
+def labelled_subsets(
     rows: Rows, fractions: Sequence[float], seed: int
 ) -> dict[float, tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """Labelled train and validation rows at each fraction."""
+    """Labelled train and validation rows at each fraction, as :func:`nested_subsets` draws them."""
     picked = []
     for split in ("train", "validation"):
         where = rows.where(split)
@@ -129,14 +129,26 @@ def _labelled(
     return {fraction: (picked[0][fraction], picked[1][fraction]) for fraction in fractions}
 
 
-def _measure(
+def probe_metrics(
     probe: str,
     features: npt.NDArray[np.float32],
     rows: Rows,
     train: npt.NDArray[np.intp],
     held: npt.NDArray[np.intp],
-    with_interval: bool,
+    with_interval: bool = False,
 ) -> dict[str, Any]:
+    """One probe, learned on some rows and measured on the test rows.
+
+    Args:
+        probe: one of :data:`PROBES`.
+        features: (n, d), of all rows.
+        rows: what the features belong to.
+        train: positions of the labelled training rows; held: of the labelled validation rows.
+        with_interval: also bootstrap the AUROC by test subject.
+
+    Returns:
+        what :func:`probe_table` has of one line.
+    """
     test, classes = rows.where("test"), len(rows.classes)
     subjects = [rows.subject_ids[i] for i in train]
     line: dict[str, Any] = {

@@ -84,21 +84,6 @@ def test_the_archives_validation_split_is_the_test_set(pipeline, finished):
         assert all(spec.has_seen(subject) for subject in rows.subjects("train"))
 
 
-def test_an_unfinished_pretraining_is_set_aside(pipeline, finished, tmp_path):
-    from medssl.store import Store
-
-    _, out = finished
-    store = Store.open(out / "store")
-    settings = {"method": "simclr", "patch_size": [28, 28], "steps": 1, "batch_size": 4}
-    settings["encoder_options"] = {"widths": [8]}
-    stopped = tmp_path / "pretrained" / "short-0"
-    stopped.mkdir(parents=True)
-    (stopped / "run.json").write_text("{}")
-    pipeline.pretrained(store, "short", pipeline.PretrainConfig(**settings), tmp_path)
-    assert (stopped / "bundle").is_dir()
-    assert (tmp_path / "pretrained" / "short-0.stopped-0" / "run.json").exists()
-
-
 def test_a_second_run_uses_what_is_there(pipeline, finished):
     folder, out = finished
     before = {p: p.stat().st_mtime_ns for p in out.glob("pretrained/*/bundle/*")}

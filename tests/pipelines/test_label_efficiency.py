@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from medssl.config import load
-from medssl.errors import MedsslError
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,13 +69,6 @@ def test_a_clear_gain_is_supported_and_a_smaller_distance_is_better(pipeline):
 def test_the_markdown_has_one_row_per_measure(pipeline):
     text = pipeline.markdown(pipeline.summary(cases([0.1, 0.2, 0.3])))
     assert len(text.splitlines()) == 2 + 2 * 3
-
-
-def test_a_study_goes_on_only_under_its_own_configuration(pipeline, tmp_path):
-    pipeline.same_study(pipeline.Study(seeds=3), tmp_path)
-    pipeline.same_study(pipeline.Study(seeds=3), tmp_path)
-    with pytest.raises(MedsslError, match="RESUME_MISMATCH"):
-        pipeline.same_study(pipeline.Study(seeds=4), tmp_path)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

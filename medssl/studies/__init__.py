@@ -1,0 +1,1 @@
+"""Studies: many runs on paired seeds, compared, for the pipelines."""
