@@ -62,6 +62,9 @@ class FinetuneConfig(LoopConfig):
     )
     transfer_minimum: float = Field(0.8, ge=0, le=1)
     transfer_decoder: bool = True
+    transfer_lr: float = Field(
+        1.0, gt=0, le=1, description="factor on lr of the weights that come from the bundle"
+    )
     freeze: bool = False
     validate_every: int = Field(0, ge=0)
     validation_volumes: int = Field(8, ge=1)

@@ -28,6 +28,7 @@ from medssl.finetune.labels import guard_leak
 from medssl.finetune.problem import Problem, find_problem
 from medssl.finetune.tasks import (
     ClassificationTask,
+    FinetuneTask,
     RegressionTask,
     SegmentationTask,
     balanced_weights,
@@ -44,7 +45,7 @@ from medssl.store import Store
 from medssl.training.data import CropSource
 from medssl.training.devices import check, is_leader, leave_to_leader
 from medssl.training.figures import curve_figure
-from medssl.training.loop import History, Task, fit
+from medssl.training.loop import History, fit
 from medssl.training.sharding import usable
 
 # Differs from pretraining's, so that a scratch model is not the pretraining's starting point.
@@ -123,7 +124,9 @@ def finetune(
             run.log_metrics(report.summary())
             (out / "transfer.json").write_text(json.dumps(asdict(report), indent=2))
             run.log_file(out / "transfer.json")
-        history = _train(model, store, problem, (crops, contract), config, out, run)
+        task = _task(model, problem, config)
+        task.rates = _rates(report, config)
+        history = _train(task, store, problem, (crops, contract), config, out, run)
         leave_to_leader()
         metrics, cases = _test(model, store, problem, contract, config)
         run.log_metrics(metrics, config.steps)
@@ -154,8 +157,15 @@ def _transfer(
     return report
 
 
+def _rates(report: TransferReport | None, config: FinetuneConfig) -> dict[str, float]:
+    """The factors on lr of what came over, by its name in the task."""
+    if report is None or config.transfer_lr == 1.0:
+        return {}
+    return {f"model.{name}": config.transfer_lr for name in (*report.matched, *report.adapted)}
+
+
 def _train(
-    model: nn.Module,
+    task: FinetuneTask,
     store: Store,
     problem: Problem,
     contracts: tuple[InputContract, InputContract],
@@ -176,19 +186,18 @@ def _train(
         targets=problem.targets,
         labels=problem.kind == "segmentation",
     )
-    task = _task(model, problem, config)
 
     def after_step(step: int, _: Any) -> dict[str, float] | None:
         if not config.validate_every or step % config.validate_every or not volumes.validation:
             return None
         some = volumes.validation[: config.validation_volumes]
         with usable(task):
-            return _measure(model, store, problem, contract, config, some, "validation")[0]
+            return _measure(task.model, store, problem, contract, config, some, "validation")[0]
 
     return fit(task, source, config, out, run, after_step=after_step, description="fine-tuning")
 
 
-def _task(model: nn.Module, problem: Problem, config: FinetuneConfig) -> Task:
+def _task(model: nn.Module, problem: Problem, config: FinetuneConfig) -> FinetuneTask:
     train = problem.volumes.train
     if problem.kind == "segmentation":
         known = torch.tensor(problem.known)

@@ -15,7 +15,20 @@ from medssl.views import Draw, make_view
 AUGMENT_STREAM = 2
 
 
-class SegmentationTask(Task):
+class FinetuneTask(Task):
+    """A model that learns from augmented crops.
+
+    Args:
+        model: that is trained.
+        augment: of the crops.
+    """
+
+    def __init__(self, model: nn.Module, augment: ViewConfig) -> None:
+        super().__init__()
+        self.model, self._settings = model, augment.settings()
+
+
+class SegmentationTask(FinetuneTask):
     """Dice and cross entropy on augmented crops with their label maps.
 
     Args:
@@ -33,9 +46,8 @@ class SegmentationTask(Task):
         skip_absent: bool = False,
         known: Tensor | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(model, augment)
         self.register_buffer("known", known, persistent=False)
-        self.model, self._settings = model, augment.settings()
         self._loss = DiceCE(skip_absent=skip_absent)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -51,12 +63,11 @@ class SegmentationTask(Task):
         return loss, {}
 
 
-class ClassificationTask(Task):
+class ClassificationTask(FinetuneTask):
     """Cross entropy on augmented images; ``weights`` balances the classes."""
 
     def __init__(self, model: nn.Module, augment: ViewConfig, weights: Tensor) -> None:
-        super().__init__()
-        self.model, self._settings = model, augment.settings()
+        super().__init__(model, augment)
         self.register_buffer("weights", weights)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -72,7 +83,7 @@ class ClassificationTask(Task):
         return loss, {"accuracy": accuracy}
 
 
-class RegressionTask(Task):
+class RegressionTask(FinetuneTask):
     """Huber's loss between a number and what augmented images predict of it.
 
     Smooth L1 of Girshick 2015, "Fast R-CNN", eq. 3: squared error below one deviation of the
@@ -85,8 +96,7 @@ class RegressionTask(Task):
     """
 
     def __init__(self, model: nn.Module, augment: ViewConfig, numbers: Tensor) -> None:
-        super().__init__()
-        self.model, self._settings = model, augment.settings()
+        super().__init__(model, augment)
         self.register_buffer("numbers", numbers.float(), persistent=False)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -10,6 +10,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from medssl.networks import Encoder
 from medssl.training.large_batch import LAMB, LARS
 from medssl.training.settings import LoopConfig
+from medssl.training.task import Task
 
 
 def make_optimiser(task: nn.Module, config: LoopConfig) -> Optimizer:
@@ -32,7 +33,8 @@ def groups(task: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> li
 
     Weight decay is on matrices and kernels, not on biases and norms, which LARS and LAMB do not
     adapt either. With a layer decay d below 1, layer i of an encoder of n layers learns at lr
-    d^(n - i), and what is behind the encoder at lr (Bao et al. 2022, "BEiT", sec. 3.1).
+    d^(n - i), and what is behind the encoder at lr (Bao et al. 2022, "BEiT", sec. 3.1). The factors
+    that a task states itself, its ``rates``, multiply these.
 
     Returns:
         groups with params, weight_decay, ``scale`` (factor on lr) and ``adapt``.
@@ -63,12 +65,15 @@ def set_rates(optimiser: Optimizer, lr: float, weight_decay: float) -> None:
 
 
 def _scales(task: nn.Module, layer_decay: float) -> dict[int, float]:
-    """The factor on lr of every parameter of the encoders, by the parameter's identity."""
-    if layer_decay == 1.0:
-        return {}
+    """The factor on lr of the parameters where it is not 1, by the parameter's identity."""
     scales = {}
-    for module in task.modules():
-        if isinstance(module, Encoder):
-            for name, parameter in module.named_parameters():
-                scales[id(parameter)] = layer_decay ** (module.layers - module.layer_of(name))
+    if layer_decay != 1.0:
+        for module in task.modules():
+            if isinstance(module, Encoder):
+                for name, parameter in module.named_parameters():
+                    scales[id(parameter)] = layer_decay ** (module.layers - module.layer_of(name))
+    rates = task.rates if isinstance(task, Task) else {}
+    if rates:
+        for name, parameter in task.named_parameters():
+            scales[id(parameter)] = scales.get(id(parameter), 1.0) * rates.get(name, 1.0)
     return scales

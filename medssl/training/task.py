@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 
 class Task(nn.Module):
-    """What the loop trains: called with a batch it returns the loss (scalar) and what to log."""
+    """What the loop trains: called with a batch it returns the loss (scalar) and what to log.
+
+    ``rates`` are factors on the learning rate by the name of a parameter; others have 1.
+    """
+
+    rates: Mapping[str, float] = MappingProxyType({})
 
     def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """One step on one batch (:class:`medssl.training.data.Batch`)."""

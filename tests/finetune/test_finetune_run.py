@@ -111,6 +111,20 @@ def test_a_frozen_encoder_stays_as_it_was(blob_store, encoder, tmp_path):
     assert any(not torch.equal(before[n], after[n]) for n in changed)
 
 
+def test_what_came_over_learns_slower_than_what_is_fresh(blob_store, encoder, tmp_path):
+    results = [
+        finetune("segmentation", blob_store, tmp_path / f"{lr}", settings, init=encoder)
+        for lr in (1e-9, 0.1)
+        for settings in [config(transfer_lr=1e-6, lr=lr, report=[])]
+    ]
+    start, end = (Bundle.load(result.bundle).state() for result in results)
+    moved = {name: float((start[name] - end[name]).abs().max()) for name in start}
+    report = results[1].transfer
+    assert "encoder.levels.0.0.conv1.weight" in report.matched
+    assert max(moved[name] for name in report.matched) < 1e-5
+    assert min(moved[name] for name in report.fresh) > 0.01
+
+
 def test_another_encoder_fails_loudly(blob_store, encoder, tmp_path):
     settings = config(encoder_options={"widths": [8, 8]})
     with pytest.raises(MedsslError, match="TRANSFER_TOO_LITTLE"):

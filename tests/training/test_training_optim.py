@@ -5,6 +5,7 @@ from torch import nn
 from medssl.networks import Segmenter, UNetEncoder, ViT
 from medssl.training.optim import groups, make_optimiser, set_rates
 from medssl.training.settings import LoopConfig
+from medssl.training.task import Task
 
 
 def test_only_kernels_decay_and_frozen_parameters_are_left_out():
@@ -27,6 +28,20 @@ def test_a_layer_learns_slower_the_nearer_it_is_to_the_image():
         if name.startswith("encoder.levels."):
             expected = 0.5 ** (3 - int(name.split(".")[2]))
         assert scale[id(parameter)] == expected, name
+
+
+def test_the_rates_that_a_task_states_multiply_those_of_the_layers():
+    task = Task()
+    task.encoder = UNetEncoder(2, 1, widths=(4, 8))
+    task.head = nn.Linear(2, 2)
+    task.rates = {"encoder.levels.1.0.conv1.weight": 0.1, "head.bias": 0.3}
+    found = groups(task, 0.0, layer_decay=0.5)
+    scale = {id(p): group["scale"] for group in found for p in group["params"]}
+    names = dict(task.named_parameters())
+    assert scale[id(names["encoder.levels.1.0.conv1.weight"])] == pytest.approx(0.05)
+    assert scale[id(names["encoder.levels.1.0.conv2.weight"])] == 0.5
+    assert scale[id(names["head.bias"])] == 0.3
+    assert scale[id(names["head.weight"])] == 1.0
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lars", "lamb"])
