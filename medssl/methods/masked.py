@@ -81,7 +81,7 @@ class Masked(Method):
 
     def preview(self, crops: Crops) -> dict[str, Tensor]:
         """The original, what is left of it, and the prediction at the hidden places; of another
-        target than voxels, the target too, stretched to the original's range.
+        target than voxels, the target too, stretched to each original's range.
         """
         made = self.reconstruct(crops)
         found = {"original": made.image, "masked": made.given}
@@ -90,13 +90,16 @@ class Masked(Method):
         filled = target.where(~made.mask[first], made.prediction.to(target.dtype))
         if type(self.target) is Target:
             return {**found, "reconstruction": filled}
-        shown = self.target.shown(target), self.target.shown(filled)
-        (low, high), (dark, light) = shown[0].aminmax(), made.image.aminmax()
-        scale = (light - dark) / (high - low).clamp(min=1e-6)
+        target, filled = self.target.shown(target), self.target.shown(filled)
+        axes = tuple(range(1, target.ndim))
+        low, dark = target.amin(axes, keepdim=True), made.image.amin(axes, keepdim=True)
+        scale = (made.image.amax(axes, keepdim=True) - dark) / (
+            target.amax(axes, keepdim=True) - low
+        ).clamp(min=1e-6)
         return {
             **found,
-            "target": dark + (shown[0] - low) * scale,
-            "reconstruction": dark + (shown[1] - low) * scale,
+            "target": dark + (target - low) * scale,
+            "reconstruction": dark + (filled - low) * scale,
         }
 
 
