@@ -30,7 +30,7 @@ class ReadAhead:
     """
 
     def __init__(self, waits: Callable[[], int] = _waits) -> None:
-        self._waits, self._before, self._left = waits, 0, 0
+        self._waits, self._seen, self._left = waits, waits(), 0
 
     def before(self, array: Any, window: Sequence[slice]) -> None:
         """A crop is about to be read.
@@ -46,11 +46,11 @@ class ReadAhead:
                 for first, count in runs(array.shape, array.itemsize, window):
                     start = (head + first) // mmap.PAGESIZE * mmap.PAGESIZE
                     array.base.madvise(mmap.MADV_WILLNEED, start, head + first + count - start)
-        self._before = self._waits()
 
     def after(self) -> None:
         """The crop has been read."""
-        if self._waits() > self._before:
+        seen, self._seen = self._seen, self._waits()
+        if self._seen > seen:
             self._left = _ASKED
 
 
