@@ -23,11 +23,14 @@ from crops import VOLUMES, prepare
 
 from medssl.store import LedgerRow, Outcome, Store, StoreInfo, StoreWriter, VolumeRecord
 from medssl.store.intensity import IntensityContract
+from medssl.training import crops
 from medssl.training.cache import CacheSettings
 from medssl.training.data import CropSource
+from medssl.training.read_ahead import ReadAhead, _waits
 
 WARM_PASSES = 4
 AIR = 60  # what is darker is mostly air
+UNASKED = "the same, read ahead by the system alone"
 
 
 def with_quiet_air(noisy: Store, path: Path) -> Store:
@@ -68,17 +71,17 @@ def passes(
 ) -> tuple[float, float, float]:
     """(cold crops a second, bytes that each read from the disk, warm crops a second) of one crop of
     every volume, others in every turn."""
-    crops = source(store, size, cache)
+    samples = source(store, size, cache)
     numbers = range(turn * VOLUMES, (turn + 1) * VOLUMES)
     forget(files)
     before, started = from_disk(), time.perf_counter()
     for number in numbers:
-        crops[number]
+        samples[number]
     cold, read = time.perf_counter() - started, from_disk() - before
     started = time.perf_counter()
     for _ in range(WARM_PASSES):
         for number in numbers:
-            crops[number]
+            samples[number]
     warm = time.perf_counter() - started
     return VOLUMES / cold, read / VOLUMES, WARM_PASSES * VOLUMES / warm
 
@@ -91,15 +94,18 @@ def main(
     """Print crops per second, cold and warm, and what was read."""
     torch.set_num_threads(1)
     store = with_quiet_air(prepare(scratch), scratch / "quiet")
-    places: dict[str, tuple[Path, CacheSettings | None]] = {"the store, raw": (store.path, None)}
+    places: dict[str, tuple[Path, CacheSettings | None]] = {
+        "the store, raw": (store.path, None),
+        UNASKED: (store.path, None),
+    }
     for name, layout in (("raw", "raw"), ("compressed", "compressed")):
         folder = scratch / f"cold-{layout}-{size}"
         settings = CacheSettings(folder, "raw" if layout == "raw" else "compressed")
         places[f"its foreground, {name}"] = (folder, settings)
-        crops = source(store, size, settings)
+        made = source(store, size, settings)
         for number in range(VOLUMES):
-            crops[number]
-        del crops
+            made[number]
+        del made
     os.sync()
     files = {
         name: [f for kind in ("*.npy", "*.b2nd") for f in folder.rglob(kind)]
@@ -108,6 +114,7 @@ def main(
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in places}
     for turn in range(rounds):
         for name, (_, settings) in places.items():
+            crops._AHEAD = ReadAhead((lambda: 0) if name == UNASKED else _waits)
             found[name].append(passes(store, size, settings, files[name], turn))
     middle = {
         name: [statistics.median(column) for column in zip(*rows, strict=True)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,9 +52,9 @@ def prepare(scratch: Path) -> Store:
         scratch.mkdir(parents=True, exist_ok=True)
         (scratch / "nifti").mkdir(exist_ok=True)
         rows = []
-        with StoreWriter(path, StoreInfo()) as writer:
-            for i in range(VOLUMES):
-                name, image = f"vol-{i:02d}", volume(i)
+        with StoreWriter(path, StoreInfo()) as writer, ProcessPoolExecutor() as pool:
+            for i, image in enumerate(pool.map(volume, range(VOLUMES))):
+                name = f"vol-{i:02d}"
                 nibabel.Nifti1Image(image, np.eye(4)).to_filename(scratch / "nifti" / f"{name}.nii")
                 ids = (name, name, name, name)
                 writer.add_volume(VolumeRecord(*ids, "MR"), image[None], np.eye(4))

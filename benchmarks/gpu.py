@@ -5,9 +5,10 @@
 
 It prints: what differs from the CPU; the machine's peak in bf16; a step of masked autoencoding by a
 ViT-B on 96^3 as a share of it, and its memory a sample; views beside one bare resampling and one
-pass for each change of intensity; and a whole pretraining with every change of intensity: how long
-the device waited for data, and samples a second. SCRATCH keeps the store (about 700 MB), made at
-first use.
+pass for each change of intensity; a whole pretraining with every change of intensity: how long the
+device waited for data, and samples a second; short runs that should end alike: stopped and resumed,
+by DDP and FSDP on one device, in fp16; and the batch that fits. SCRATCH keeps the store (about
+700 MB), made at first use.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 import typer
 from crops import prepare
 from mae import Sizes
+from safetensors.torch import load_file
 
 from medssl.losses import BarlowTwins, MaskedMSE, NTXent, VICReg
 from medssl.networks import TokenReconstructor, ViT
-from medssl.training.pretrain import PretrainConfig, pretrain
+from medssl.training.batch_size import largest_batch
+from medssl.training.data import loader
+from medssl.training.prepare import prepare as prepare_run
+from medssl.training.pretrain import PretrainConfig, pretrain, resolve
 from medssl.views import (
     Draw,
     IntensitySettings,
@@ -168,34 +173,91 @@ def views(device: torch.device, side: int, batch: int, budget: float) -> None:
     )
 
 
+def configured(device: torch.device, small: bool, **values: Any) -> PretrainConfig:
+    """Masked autoencoding by a ViT with every change of intensity for MR."""
+    shape = {"embed_dim": 768, "depth": 12, "heads": 12, "patch_size": 16}
+    if small:
+        shape = {"embed_dim": 48, "depth": 2, "heads": 2, "patch_size": 16}
+    given: dict[str, Any] = {
+        "method": "mae",
+        "options": {"view": {"modality": "MR", "rotation": 15.0, "scale": (0.9, 1.1)}},
+        "encoder": "vit",
+        "encoder_options": shape,
+        "patch_size": [48 if small else 96] * 3,
+        "precision": "bf16",
+        "device": device.type,
+        "hold_out": [],
+        "preview_every": 10**6,
+    }
+    return PretrainConfig(**given | values)
+
+
 def whole_run(scratch: Path, device: torch.device, small: bool, workers: int) -> None:
     """Print how busy a whole pretraining keeps the device."""
     store, out = prepare(scratch), scratch / "run"
     shutil.rmtree(out, ignore_errors=True)
-    shape = {"embed_dim": 768, "depth": 12, "heads": 12, "patch_size": 16}
-    if small:
-        shape = {"embed_dim": 48, "depth": 2, "heads": 2, "patch_size": 16}
-    config = PretrainConfig(
-        method="mae",
-        options={"view": {"modality": "MR", "rotation": 15.0, "scale": (0.9, 1.1)}},
-        encoder="vit",
-        encoder_options=shape,
-        patch_size=[48 if small else 96] * 3,
+    config = configured(
+        device,
+        small,
         steps=8 if small else 200,
         batch_size=4 if small else 64,
         workers=workers,
-        precision="bf16",
-        device=device.type,
         log_every=4 if small else 20,
-        hold_out=[],
-        preview_every=10**6,
     )
     found = pretrain(store.path, out, config).history.speed[1:]
     waiting = sum(row["data_fraction"] for row in found) / len(found)
     rate = sum(row["samples_per_second"] for row in found) / len(found)
     print("| pretraining, every change of intensity for MR, bf16 | |\n| --- | --- |")
     print(f"| workers | {workers} |\n| samples a second | {rate:.1f} |")
-    print(f"| of the time computing | {100 * (1 - waiting):.1f} % |")
+    print(f"| of the time computing | {100 * (1 - waiting):.1f} % |\n")
+
+
+def alike(scratch: Path, device: torch.device) -> None:
+    """Print how far short runs end from the same run in one go, in fp32."""
+    store, steps = prepare(scratch), 8
+
+    def run(name: str, resume: bool = False, **values: Any) -> dict[str, torch.Tensor]:
+        out = scratch / "alike" / name
+        given = {
+            "precision": "fp32",
+            "batch_size": 4,
+            "log_every": 1,
+            "checkpoint_every": steps // 2,
+        }
+        config = configured(device, True, steps=steps, **given | values)
+        result = pretrain(store.path, out, config, resume=resume)
+        losses = torch.tensor([row["loss"] for row in result.history.rows])
+        return {"": losses, **load_file(result.bundle / "model.safetensors")}
+
+    shutil.rmtree(scratch / "alike", ignore_errors=True)
+    whole = run("whole")
+    shutil.copytree(scratch / "alike" / "whole", scratch / "alike" / "resumed")
+    shutil.rmtree(scratch / "alike" / "resumed" / "checkpoints" / f"step-{steps:08d}")
+    found = {"again": run("again"), "stopped and resumed": run("resumed", resume=True)}
+    for strategy in ("ddp", "fsdp"):
+        found[f"{strategy} on one device"] = run(strategy, strategy=strategy)
+    found["bf16"] = run("bf16", precision="bf16")
+    if device.type == "cuda":
+        found["fp16, losses scaled"] = run("fp16", precision="fp16")
+    print(f"| {steps} steps in fp32, against the same in one go | losses | weights |")
+    print("| --- | --- | --- |")
+    for name, other in found.items():
+        off = {key: float((other[key] - value).abs().max()) for key, value in whole.items()}
+        losses = off.pop("")
+        print(f"| {name} | {losses:.1e} | {max(off.values()):.1e} |")
+    print()
+
+
+def fitting(scratch: Path, device: torch.device, small: bool) -> None:
+    """Print the batch that `batch_size=auto` finds, of volumes without end."""
+    store = prepare(scratch)
+    config, volume_ids = resolve(store, configured(device, small, batch_size=2, cache="off"))
+    prepared = prepare_run(store, config, volume_ids, scratch / "auto")
+    sample = next(iter(loader(prepared.source, 2, 0, 1, 0)))
+    started = time.perf_counter()
+    count = largest_batch(prepared.task, sample, config, 64 if small else 10**6)
+    spent = time.perf_counter() - started
+    print(f"batch_size=auto finds {count} samples of {config.patch_size} in {spent:.0f} s")
 
 
 def main(
@@ -220,6 +282,8 @@ def main(
     masked_autoencoding(place, sizes, best, budget)
     views(place, 24 if small else 96, 2 if small else 16, budget)
     whole_run(scratch, place, small, workers)
+    alike(scratch, place)
+    fitting(scratch, place, small)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from medssl.errors import MedsslError
 from medssl.store.grid import resample
 from medssl.training.catalogue import Catalogue
+from medssl.training.read_ahead import ReadAhead
 from medssl.training.sampling import Numbers
 from medssl.training.volumes import Opened
 
@@ -26,6 +27,7 @@ PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}
 _PADDING_ERROR = 1 / 32  # of what padding is after normalising, where it should be 0
 _ROUNDING = 16.0  # whole numbers of foreground deviation, from where rounding is below 2 % of it
 _SAME_SPACING = 1e-3  # relative
+_AHEAD = ReadAhead()  # of this process: what is in memory concerns all its sources
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,12 @@ def read(array: Any, where: Cut, out: Array, pad: float, order: int) -> None:
         order: 0 nearest (labels), 1 linear.
     """
     window = [slice(first, first + n) for first, n in zip(where.start, where.size, strict=True)]
-    view = array[(slice(None), *window)]
+    _AHEAD.before(array, window)
+    _read(array[(slice(None), *window)], where, out, pad, order)
+    _AHEAD.after()
+
+
+def _read(view: Any, where: Cut, out: Array, pad: float, order: int) -> None:
     if where.plane is not None:
         # Of the two axes left, the column's comes first in the volume, for every plane.
         view = view.squeeze(1 + where.plane[0]).swapaxes(1, 2)[:, ::-1, ::-1]

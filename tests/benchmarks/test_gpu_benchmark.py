@@ -21,5 +21,10 @@ def test_the_whole_script_runs_on_a_cpu(tmp_path, monkeypatch, capsys):
     gpu.main(tmp_path, device=device, small=True, workers=1, budget=0.1)
     printed = capsys.readouterr().out
     assert "| random bits | 0 |" in printed
-    for name in ("of the measured peak", "bare resampling", "of the time computing"):
+    for name in ("of the measured peak", "bare resampling", "of the time computing", "auto finds"):
         assert name in printed
+    for run in ("again", "stopped and resumed", "ddp on one device", "fsdp on one device"):
+        line = next(line for line in printed.splitlines() if line.startswith(f"| {run} |"))
+        losses, weights = (float(cell) for cell in line.split("|")[2:4])
+        assert losses < 1e-4
+        assert weights < 1e-4

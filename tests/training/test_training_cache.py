@@ -132,6 +132,14 @@ def test_a_volume_of_foreground_is_read_from_the_store(store, tmp_path):
     assert json.loads((entry / "entry.json").read_text())["whole"] is True
 
 
+def test_a_volume_of_foreground_is_compressed_where_that_is_asked_for(store, tmp_path):
+    pytest.importorskip("blosc2")
+    raw = crops_of(store, (28, 22, 19), cache=settings(tmp_path))[0]
+    packed = crops_of(store, (28, 22, 19), cache=settings(tmp_path, "compressed"))[0]
+    assert len(list((tmp_path / "cache").rglob("image.b2nd"))) == 1
+    assert torch.equal(raw["image"], packed["image"])
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_disk_it_may_take_is_kept_to(store, tmp_path, layout):
     limit = 12000 if layout == "raw" else 100

@@ -75,7 +75,8 @@ def test_a_dry_run_measures_every_stage_and_leaves_nothing(blob_store, tmp_path,
     assert told.hours == pytest.approx(12 / told.samples_per_second / 3600)
     assert told.checkpoint_bytes > 0
     assert told.device_peak == 0 < told.host_peak
-    assert list(tmp_path.iterdir()) == []
+    # (torch makes a folder of its own at its first use)
+    assert [p for p in tmp_path.iterdir() if not p.name.startswith("torchinductor")] == []
     assert sorted(path for path in blob_store.rglob("*")) == before
     assert set(told.values()) >= {"limit", "advice", "stages", "hours"}
 
