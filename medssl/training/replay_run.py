@@ -32,7 +32,9 @@ def replay_run(store_path: Path, out: Path) -> Replay:
             where="store",
             fix="Give the store it was made with.",
         )
-    config = configuration.load(PretrainConfig, values={**record["config"], "compile": False})
+    config = configuration.load(
+        PretrainConfig, values={**record["config"], "compile": False, "strategy": "auto"}
+    )
     config, volume_ids = resolve(store, config, started["subjects"])
     prepared = prepare(store, config, volume_ids, out)
 
