@@ -17,13 +17,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from medssl.networks.conv import ConvBlock
+from medssl.networks.mednext import MedNeXtBlock
+from medssl.networks.resnet import ResNetBlock
+from medssl.networks.swin import SwinBlock
 from medssl.networks.vit import TransformerBlock
+
+_BLOCKS = (ConvBlock, MedNeXtBlock, ResNetBlock, SwinBlock, TransformerBlock)
 
 
 def units(task: nn.Module) -> list[nn.Module]:
     """What is gathered at once: blocks, which are always called as modules. The rest is gathered
     for the whole step."""
-    return [m for m in task.modules() if isinstance(m, (TransformerBlock, ConvBlock))]
+    return [m for m in task.modules() if isinstance(m, _BLOCKS)]
 
 
 def shard(task: nn.Module, mesh: Any) -> nn.Module:

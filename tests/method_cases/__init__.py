@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from small_encoders import SMALL
 
 from medssl.methods import Crops, Method, Samples, method_class
 from medssl.networks import build_encoder
@@ -63,10 +64,11 @@ def case(name: str) -> Case:
 
 
 def make(name: str, encoder: str = "unet", dims: int = 2, side: int = 16, **options: Any) -> Method:
-    """A small method with its encoder, the same every time."""
+    """A small method with an encoder of `ENCODERS` or `SMALL`, the same every time."""
     torch.manual_seed(0)
     kind = method_class(name)
-    built = build_encoder(encoder, dims, 1, **ENCODERS[encoder])
+    family, sizes = (encoder, ENCODERS[encoder]) if encoder in ENCODERS else SMALL[encoder]
+    built = build_encoder(family, dims, 1, **sizes)
     config = kind.Config(**(case(name).options | options))
     return kind(config, built, Samples((side,) * dims, 64))
 

@@ -40,6 +40,9 @@ SHARDED |= {"lr": 0.01, "clip": 0.01, "weight_decay": 0.1}
 CASES = {
     "sharded-adamw": ["mae/vit", SHARDED | {"accumulate": 2}],
     "sharded-lars": ["simclr", SHARDED | {"optimiser": "lars", "lr": 1.0}],
+    "sharded-swin": ["simclr/swin", SHARDED | {"optimiser": "sgd", "lr": 0.1}],
+    "sharded-mednext": ["mae/mednext", SHARDED | {"optimiser": "sgd", "lr": 0.1}],
+    "sharded-resnet": ["simclr/resnet", SHARDED | {"optimiser": "sgd", "lr": 0.1}],
     "sharded-bf16": ["mae", SHARDED | {"optimiser": "sgd", "precision": "bf16"}],
     "resumed-lamb": ["mae/vit", SHARDED | {"optimiser": "lamb"}],
 }
