@@ -216,3 +216,16 @@ def test_rank_runs(stripes, monkeypatch):
     assert len(table) == 4
     assert table["rankme"].between(1, 4).all()
     assert Claim.read(out / "rank.json").findings[0].of == "runs"
+
+
+@pytest.mark.slow
+def test_decoupled_runs_on_one_store(stripes, monkeypatch):
+    monkeypatch.setattr(decoupled, "DECOUPLED", "byol")
+    out = stripes / "decoupled"
+    change = ["folder=stripes", "encoder_options.widths=[4]", "seeds=2", "passes=16", "labels=1.0"]
+    change += ["batches=[4,8]", "finetune.steps=1", "finetune.batch_size=4"]
+    decoupled.main(stripes, out, change, ROOT / "configs/claims/decoupled.yaml")
+    found = Claim.read(out / "decoupled.json")
+    assert [f.units for f in found.findings] == [2] * 6  # two that decide, a gain for each column
+    assert len(found.table) == 2 * (2 * 3 + 3)  # batches; readouts of methods and of the controls
+    assert [p.name for p in (out / "stores").iterdir() if p.suffix == ""] == ["stripes"]
