@@ -43,8 +43,8 @@ class BYOL(StudentTeacher):
     def step(self, crops: Crops) -> Step:
         """Each view's prediction against the teacher's projection of the other one."""
         views = self.views(crops)
+        z1, z2 = self.taught(views)
         embedding, projections = self.embed(views)
         p1, p2 = together(self.predictor, projections)
-        z1, z2 = self.taught(views)
         loss = self._loss(torch.cat((p1, p2)), torch.cat((z2, z1)))
         return Step(loss, embedding=embedding, positives=(p1, z2))

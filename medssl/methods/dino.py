@@ -69,8 +69,8 @@ class DINO(StudentTeacher):
         """Cross entropy of the student's views with the teacher's of the two large ones."""
         self.prototypes.frozen = self.progress < self._config.freeze
         views = self.views(crops)
-        embedding, student = self.embed(views)
         taught = self.taught(views[:2])
+        embedding, student = self.embed(views)
         probabilities = [self._loss.probabilities(rows, self.temperature) for rows in taught]
         loss = self._loss(student, probabilities)
         self._loss.follow(torch.cat(taught))

@@ -44,9 +44,9 @@ class MoCo(StudentTeacher):
     def step(self, crops: Crops) -> Step:
         """InfoNCE of each view's prediction among the teacher's projections of the other views."""
         views = self.views(crops)
+        k1, k2 = self.taught(views)
         embedding, projections = self.embed(views)
         q1, q2 = together(self.predictor, projections)
-        k1, k2 = self.taught(views)
         return Step(
             self._scale * (self._loss(q1, k2) + self._loss(q2, k1)),
             embedding=embedding,

@@ -39,8 +39,8 @@ class ReSSL(StudentTeacher):
     def step(self, crops: Crops) -> Step:
         """The relations of both to the kept embeddings; then the teacher's are kept."""
         strong, weak = self.views(crops)
-        embedding, (student,) = self.embed([strong])
         (teacher,) = self.taught([weak])
+        embedding, (student,) = self.embed([strong])
         kept = self.queue.rows
         target = self._loss.relations(teacher, kept)
         loss = self._loss(student, target, kept)

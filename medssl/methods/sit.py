@@ -50,11 +50,11 @@ class SiT(StudentTeacher):
         teacher's projections of the other, unspoilt one.
         """
         views = self.views(crops)
+        k1, k2 = self.taught(views)
         given, masks = self._spoilt(views, crops)
         features = self.encoder(torch.cat(given))
         means = pooled(features)
         q1, q2 = self.projector(means).chunk(2)
-        k1, k2 = self.taught(views)
         contrast = self._scale * (self._contrast(q1, k2) + self._contrast(q2, k1)) / 2
         recovered = self._reconstruction(self.head(features), torch.cat(views), torch.cat(masks))
         return Step(
