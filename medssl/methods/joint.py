@@ -164,7 +164,7 @@ class StudentTeacher(JointEmbedding):
     def taught(self, views: Sequence[Tensor]) -> list[Tensor]:
         """The teacher's projection of each view, (B, D), without gradient.
 
-        Asked for before the student embeds, so that what the teacher needs in between is free again.
+        Asked for before the student embeds, so that what the teacher needs is free again.
         """
         _, projections = self.teacher(torch.cat(list(views)))
         return list(projections.chunk(len(views)))
