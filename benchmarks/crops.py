@@ -116,7 +116,7 @@ def blosc(store: Store, size: int, scratch: Path) -> Draw:
             blosc2.asarray(
                 array,
                 chunks=(1, *(min(size, n) for n in array.shape[1:])),
-                blocks=(1, 32, 32, 32),
+                blocks=(1, *(min(32, size, n) for n in array.shape[1:])),
                 urlpath=str(folder / f"{name}.b2nd"),
                 cparams={"codec": blosc2.Codec.ZSTD, "clevel": 8, "nthreads": 2},
             )
