@@ -24,9 +24,9 @@ from medssl.store import Store
 class Problem:
     """What is learned: the volumes by role, and the classes or the number.
 
-    ``targets``: the class of each volume, or of segmentation which row of ``known`` is a training
-    volume's, or of regression its place among them; ``annotated``: the label values that each
-    volume was annotated for; ``values``: the number of each volume, in the unit of ``target``.
+    ``targets``: the class of each volume, or which row of ``known`` is a training volume's;
+    ``annotated``: the label values that each volume was annotated for; ``values``: the number of
+    each volume, in the unit of ``target``.
     """
 
     kind: Kind
@@ -76,8 +76,7 @@ def find_problem(
         name, values = number_targets(store, label)
         volumes = labelled_volumes(store, list(values), labels, config, split)
         target = _target(name, [values[v] for v in volumes.train])
-        places = {v: place for place, v in enumerate(volumes.train)}
-        return Problem(kind, volumes, {}, [], places, values=values, target=target)
+        return Problem(kind, volumes, {}, [], {}, values=values, target=target)
     _, classes, targets = class_targets(store, label)
     volumes = labelled_volumes(store, list(targets), labels, config, split, targets)
     return Problem(kind, volumes, {}, classes, targets)

@@ -92,7 +92,7 @@ class RegressionTask(FinetuneTask):
     Args:
         model: returns (B, 1).
         augment: of the images; must not change the number, as zooming does a size.
-        numbers: float (volumes,), standardised; a sample's ``target`` is its volume's place there.
+        numbers: float (volumes,), standardised, in the order of the volumes that are trained on.
     """
 
     def __init__(self, model: nn.Module, augment: ViewConfig, numbers: Tensor) -> None:
@@ -107,7 +107,7 @@ class RegressionTask(FinetuneTask):
         predicted = self.model(view.image).float()[:, 0]
         numbers = self.numbers
         assert isinstance(numbers, Tensor)
-        wanted = numbers[batch["target"]]
+        wanted = numbers[batch["volume"]]
         loss = F.smooth_l1_loss(predicted, wanted)
         return loss, {"absolute_error": (predicted.detach() - wanted).abs().mean()}
 
