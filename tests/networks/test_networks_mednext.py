@@ -25,11 +25,12 @@ def test_it_is_the_encoder_of_monais_mednext(dims: int):
     maps: list[Tensor] = []
     for stage in stages:
         stage.register_forward_hook(lambda _, __, out: maps.append(out))
-    x = torch.randn(1, 2, *(24, 16, 28)[:dims])
+    ours, theirs = ours.double(), theirs.double()
+    x = torch.randn(1, 2, *(24, 16, 28)[:dims], dtype=torch.float64)
     with torch.no_grad():
         theirs(x)
         for mine, expected in zip(ours(x), maps, strict=True):
-            torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(mine, expected, rtol=1e-7, atol=1e-9)
 
 
 def test_the_names_of_weights_stay_what_bundles_hold():

@@ -14,8 +14,8 @@ from medssl.networks.swin import SwinBlock, window_regions
 @pytest.mark.parametrize("dims", [2, 3])
 def test_windows_are_monais_where_they_divide_the_maps(dims: int):
     # MONAI's blocks, merging and mask; its whole SwinTransformer cannot run without einops.
-    ours = Swin(dims, 2, 2, 8, depths=(2, 2, 1), heads=(1, 2, 4), window=2)
-    x = torch.randn(1, 2, *(16, 32, 16)[:dims])
+    ours = Swin(dims, 2, 2, 8, depths=(2, 2, 1), heads=(1, 2, 4), window=2).double()
+    x = torch.randn(1, 2, *(16, 32, 16)[:dims], dtype=torch.float64)
     with torch.no_grad():
         y = ours.embed(x).movedim(1, -1)
         for stage, feature in zip(ours.stages, ours(x), strict=True):
@@ -24,7 +24,7 @@ def test_windows_are_monais_where_they_divide_the_maps(dims: int):
             for block in stage.blocks:  # type: ignore[union-attr]
                 y = block.block(y, mask)
             expected = torch.nn.functional.layer_norm(y, y.shape[-1:]).movedim(-1, 1)
-            torch.testing.assert_close(feature, expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(feature, expected, rtol=1e-7, atol=1e-9)
 
 
 def slow_attention(block: SwinBlock, x: Tensor) -> Tensor:
