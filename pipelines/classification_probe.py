@@ -24,6 +24,7 @@ from pydantic import Field
 from medssl import tracking
 from medssl.bundle import Bundle
 from medssl.cli.common import preset
+from medssl.cli.ending import script
 from medssl.config import StrictModel, load
 from medssl.evaluate.classification import METRICS
 from medssl.evaluate.features import pooled_features, random_encoder
@@ -153,4 +154,4 @@ def markdown(found: pd.DataFrame, metrics: Sequence[str] = ("auroc",)) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

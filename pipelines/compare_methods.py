@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from medssl.cli.common import preset
+from medssl.cli.ending import script
 from medssl.config import load
 from medssl.studies.compare import Comparison, comparison, report
 from medssl.studies.settings import Study
@@ -59,4 +60,4 @@ def what_there_is(found: Comparison) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -22,6 +22,7 @@ from pydantic import Field
 
 from medssl import tracking
 from medssl.cli.common import preset
+from medssl.cli.ending import script
 from medssl.config import StrictModel, load
 from medssl.evaluate.stats import paired_interval, verdict
 from medssl.finetune import FinetuneConfig, finetune
@@ -221,4 +222,4 @@ def figure(found: pd.DataFrame) -> Any:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

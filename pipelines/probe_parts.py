@@ -20,6 +20,7 @@ import typer
 from torch import Tensor
 
 from medssl.bundle import Architecture, Bundle, TaskSpec, build
+from medssl.cli.ending import script
 from medssl.evaluate.classification import classification_metrics
 from medssl.evaluate.features import voxel_features
 from medssl.evaluate.probe import linear_probe
@@ -143,4 +144,4 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

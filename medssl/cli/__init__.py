@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import sys
-
 import typer
 
 from medssl.cli import (
@@ -21,7 +17,7 @@ from medssl.cli import (
     review,
     split,
 )
-from medssl.errors import Exit, MedsslError
+from medssl.cli.ending import ended
 
 app = typer.Typer(
     name="medssl",
@@ -57,26 +53,4 @@ def _root(
 
 def main() -> None:
     """Run the command line; every expected failure prints one line and its exit code."""
-    try:
-        app()
-    except MedsslError as error:
-        typer.echo(str(error), err=True)
-        sys.exit(int(error.exit_code))
-    except MemoryError:
-        typer.echo("OUT_OF_MEMORY: Memory ran out. Try a smaller batch or patch.", err=True)
-        sys.exit(int(Exit.OUT_OF_RESOURCES))
-    except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
-        sys.exit(130)
-    except Exception as error:
-        # A traceback can hold identifiers (file names, header values), so it is shown on request.
-        if os.environ.get("MEDSSL_DEBUG"):
-            raise
-        typer.echo(
-            f"BUG: an unexpected {type(error).__name__}. "
-            "Set MEDSSL_DEBUG=1 to see where, and please report it without patient data.",
-            err=True,
-        )
-        sys.exit(int(Exit.BUG))
-    finally:
-        gc.freeze()  # or Python would search all that is left for garbage before it ends
+    ended(app)

@@ -17,6 +17,7 @@ import typer
 from pydantic import Field
 
 from medssl.cli.common import preset
+from medssl.cli.ending import script
 from medssl.config import StrictModel, load
 from medssl.evaluate.stats import paired_interval
 from medssl.studies.cells import FINETUNED
@@ -118,4 +119,4 @@ def tested(table: pd.DataFrame, settings: Settings) -> Claim:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from medssl import tracking
 from medssl.cli.common import preset
+from medssl.cli.ending import script
 from medssl.config import StrictModel, load
 from medssl.evaluate.features import pooled_features
 from medssl.evaluate.probing import Rows, probe_metrics
@@ -186,4 +187,4 @@ def tested(table: pd.DataFrame, settings: Settings) -> Claim:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -18,6 +18,7 @@ import pandas as pd
 import typer
 from pydantic import Field
 
+from medssl.cli.ending import script
 from medssl.config import StrictModel, load
 from medssl.errors import MedsslError
 from medssl.evaluate.stats import paired_interval
@@ -109,4 +110,4 @@ def tested(table: pd.DataFrame, settings: Settings) -> Claim:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from medssl.bundle import Bundle
 from medssl.cli.common import preset
+from medssl.cli.ending import script
 from medssl.config import StrictModel, load
 from medssl.errors import MedsslError
 from medssl.evaluate.features import pooled_features
@@ -201,4 +202,4 @@ def tested(table: pd.DataFrame, settings: Settings) -> Claim:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)
