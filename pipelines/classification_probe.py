@@ -23,7 +23,7 @@ from pydantic import Field
 
 from medssl import tracking
 from medssl.bundle import Bundle
-from medssl.cli.common import preset
+from medssl.cli.common import StudyKey, preset
 from medssl.cli.ending import script
 from medssl.config import StrictModel, load
 from medssl.evaluate.classification import METRICS
@@ -59,11 +59,12 @@ def main(
     config: Annotated[Path, typer.Option(help="Preset or YAML file.")] = Path(
         "classification_probe/cpu"
     ),
+    key_file: StudyKey = None,
 ) -> None:
     """Probe pretrained encoders at several label fractions, against random weights."""
     study = load(Study, preset(config), overrides or [])
     out.mkdir(parents=True, exist_ok=True)
-    store = ready_store(pictures, out / "store")
+    store = ready_store(pictures, out / "store", key_file=key_file)
     rows, volume_ids = labelled_rows(store, study)
     arms: dict[str, list[np.ndarray]] = {}
     controls: dict[str, str] = {}

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from medssl.cli.common import preset
+from medssl.cli.common import StudyKey, preset
 from medssl.cli.ending import script
 from medssl.config import load
 from medssl.studies.compare import Comparison, comparison, report
@@ -31,13 +31,14 @@ def main(
     config: Annotated[Path, typer.Option(help="Preset or YAML file.")] = Path(
         "compare_methods/cpu"
     ),
+    key_file: StudyKey = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Ingest, then say how much there is to do, and stop.")
     ] = False,
 ) -> None:
     """Compare methods at equal encoder passes."""
     study = load(Study, preset(config), overrides or [])
-    found = comparison(study, data, out)
+    found = comparison(study, data, out, key_file)
     typer.echo(what_there_is(found))
     if dry_run:
         return

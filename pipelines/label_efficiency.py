@@ -21,7 +21,7 @@ import typer
 from pydantic import Field
 
 from medssl import tracking
-from medssl.cli.common import preset
+from medssl.cli.common import StudyKey, preset
 from medssl.cli.ending import script
 from medssl.config import StrictModel, load
 from medssl.evaluate.stats import paired_interval, verdict
@@ -62,6 +62,7 @@ def main(
     config: Annotated[Path, typer.Option(help="Preset or YAML file.")] = Path(
         "label_efficiency/cpu"
     ),
+    key_file: StudyKey = None,
 ) -> None:
     """Measure scratch against pretrained at several numbers of labels."""
     study = load(Study, preset(config), overrides or [])
@@ -69,7 +70,13 @@ def main(
     same_study(study.model_dump_json(indent=2), out)
     store = out / "store"
     if not store.exists():
-        ingest(images, store, modality=study.modality, label_names=study.label_names)
+        ingest(
+            images,
+            store,
+            modality=study.modality,
+            label_names=study.label_names,
+            key_file=key_file,
+        )
     bundle = out / "pretrained" / "bundle"
     if not bundle.exists():
         started = (out / "pretrained" / "checkpoints").exists()

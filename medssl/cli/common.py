@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+StudyKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        help="Site key of the store; with pipelines/public_data.key, which is no secret and so for "
+        "public data only, everyone has the same subjects in each split.",
+    ),
+]
 
 
 def preset(config: Path | None) -> Path | None:

@@ -106,13 +106,14 @@ class Comparison:
         return Record(rows, time.perf_counter() - started, failed)
 
 
-def comparison(study: Study, source: Path, out: Path) -> Comparison:
+def comparison(study: Study, source: Path, out: Path, key_file: Path | None = None) -> Comparison:
     """Make ready what a study needs: stores, and what each method costs with its encoder.
 
     Args:
         study: what to compare.
         source: the folder that the data sets' folders are in.
         out: the folder of the study, new or that of one that was stopped.
+        key_file: of the stores, see :func:`ready_store`.
 
     Raises:
         MedsslError: RESUME_MISMATCH, INPUT_MISSING, METHOD_UNKNOWN, CONFIG_INVALID and what ingest
@@ -132,6 +133,7 @@ def comparison(study: Study, source: Path, out: Path) -> Comparison:
             modality=data.modality,
             label_names=data.label_names,
             volumes=volumes,
+            key_file=key_file,
         )
         chosen, costs, refused = fitting_encoders(data, store, methods, out)
         benches[name] = Bench.of(data, store, costs, out)

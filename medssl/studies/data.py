@@ -27,6 +27,7 @@ def ready_store(
     modality: str = "OT",
     label_names: Mapping[int, str] | None = None,
     volumes: bool = False,
+    key_file: Path | None = None,
 ) -> Store:
     """Ingest a data set and split it, or open what is there of it.
 
@@ -39,6 +40,8 @@ def ready_store(
         modality, label_names: as of ingest.
         volumes: make the volume of each label map the label ``volume_mm3``; ``OUT.input`` beside
             the store keeps a copy with it.
+        key_file: the site key, as of ingest. Splits and draws go by pseudonyms, so two stores
+            have the same subjects in them only under one key.
 
     Raises:
         MedsslError: INPUT_MISSING and what ingest raises.
@@ -47,7 +50,7 @@ def ready_store(
         if volumes:
             source = with_volumes(source, out.with_name(f"{out.name}.input"))
         names = dict(label_names) if label_names else None
-        ingest(source, out, modality=modality, label_names=names)
+        ingest(source, out, modality=modality, label_names=names, key_file=key_file)
     store = Store.open(out)
     if DEFAULT not in list_splits(store):
         write_split(store, make_split(store, SplitOptions(stated="mend")))

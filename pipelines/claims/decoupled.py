@@ -16,7 +16,7 @@ import pandas as pd
 import typer
 from pydantic import Field
 
-from medssl.cli.common import preset
+from medssl.cli.common import StudyKey, preset
 from medssl.cli.ending import script
 from medssl.config import StrictModel, load
 from medssl.evaluate.stats import paired_interval
@@ -64,10 +64,11 @@ def main(
     out: Annotated[Path, typer.Argument(help="Where store, runs and decoupled.json go.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value pairs.")] = None,
     config: Annotated[Path, typer.Option(help="Preset or YAML file.")] = Path("claims/decoupled"),
+    key_file: StudyKey = None,
 ) -> None:
     """Test where DCL helps."""
     settings = load(Settings, preset(config), overrides or [])
-    found = comparison(settings.study(), data, out)
+    found = comparison(settings.study(), data, out, key_file)
     found.run(typer.echo)
     claim = tested(found.records.table(), settings)
     claim.write(out / f"{NAME}.json")

@@ -20,7 +20,7 @@ import typer
 from pydantic import Field
 
 from medssl import tracking
-from medssl.cli.common import preset
+from medssl.cli.common import StudyKey, preset
 from medssl.cli.ending import script
 from medssl.config import StrictModel, load
 from medssl.evaluate.features import pooled_features
@@ -60,12 +60,13 @@ def main(
     out: Annotated[Path, typer.Argument(help="Where store, runs and mixing.json go.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value pairs.")] = None,
     config: Annotated[Path, typer.Option(help="Preset or YAML file.")] = Path("claims/mixing"),
+    key_file: StudyKey = None,
 ) -> None:
     """Test whether mixing keeps what was learned."""
     settings = load(Settings, preset(config), overrides or [])
     out.mkdir(parents=True, exist_ok=True)
     same_study(settings.model_dump_json(indent=2, exclude={"seeds"}), out)
-    store = ready_store(data / settings.folder, out / "store")
+    store = ready_store(data / settings.folder, out / "store", key_file=key_file)
     rows: list[dict[str, Any]] = []
     for seed in range(settings.seeds):
         for method in settings.methods:

@@ -22,7 +22,7 @@ import typer
 from pydantic import Field
 
 from medssl.bundle import Bundle
-from medssl.cli.common import preset
+from medssl.cli.common import StudyKey, preset
 from medssl.cli.ending import script
 from medssl.config import StrictModel, load
 from medssl.errors import MedsslError
@@ -62,12 +62,13 @@ def main(
     out: Annotated[Path, typer.Argument(help="Where store, runs and rank.json go.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value pairs.")] = None,
     config: Annotated[Path, typer.Option(help="Preset or YAML file.")] = Path("claims/rank"),
+    key_file: StudyKey = None,
 ) -> None:
     """Test what effective rank orders."""
     settings = load(Settings, preset(config), overrides or [])
     out.mkdir(parents=True, exist_ok=True)
     same_study(settings.model_dump_json(indent=2, exclude={"seeds"}), out)
-    store = ready_store(data / settings.folder, out / "store")
+    store = ready_store(data / settings.folder, out / "store", key_file=key_file)
     _, classes, targets = class_targets(store, None)
     subjects = [store[v].subject_id for v in targets]
     split, labels = study_split(store), np.array(list(targets.values()), np.int64)
