@@ -1,9 +1,9 @@
 """Which parts of a pretrained U-Net know the labels?
 
 After ``pipelines/label_efficiency.py``, of its folder: a linear probe on the frozen feature maps
-of every level of the encoder and of the decoder, at single voxels, against the same network with
-random weights. The labelled subjects are those that the fine-tuning of a seed has; the probes are
-measured on the validation subjects.
+of every level of the encoder and of the decoder, and of all together, at single voxels, against the
+same network with random weights. The labelled subjects are those that the fine-tuning of a seed has;
+the probes are measured on the validation subjects.
 
     python pipelines/probe_parts.py STUDY
 """
@@ -111,11 +111,13 @@ def probe(store: Store, bundle: Bundle, labels: list[int], seeds: int) -> pd.Dat
     owners, truth = np.array(found[0].subject_ids), found[0].labels
     test = np.isin(owners, sorted(tested))
     ends = np.cumsum(nets[0].channels)
+    spans = list(zip(nets[0].names(), [0, *ends[:-1]], ends, strict=True))
+    spans.append(("all levels", 0, ends[-1]))
     rows = []
     for (n, seed), subjects in drawn.items():
         train = np.isin(owners, subjects)
         for arm, one in (("pretrained", found[0]), ("random", found[seed + 1])):
-            for name, first, end in zip(nets[0].names(), [0, *ends[:-1]], ends, strict=True):
+            for name, first, end in spans:
                 values = one.values[:, first:end].numpy()
                 scores = linear_probe(
                     values[train], truth[train], owners[train].tolist(), values[test], len(classes)

@@ -42,9 +42,10 @@ def test_the_table_has_a_row_for_every_part(pipeline, blob_store, tmp_path):
     if "validation" not in assign_splits(store.manifest).values():
         pytest.skip("the store has no validation subject")
     table = pipeline.probe(store, Bundle.load(bundle), [1, 2], 2)
-    assert len(table) == 2 * 2 * 2 * 4
+    assert len(table) == 2 * 2 * 2 * 5
     text = pipeline.markdown(table)
     assert text.count("| encoder, stride 1 |") == 2
+    assert text.count("| all levels |") == 2
 
 
 def test_differences_are_of_pairs(pipeline):
