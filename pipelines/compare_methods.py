@@ -31,10 +31,10 @@ def main(
     config: Annotated[Path, typer.Option(help="Preset or YAML file.")] = Path(
         "compare_methods/cpu"
     ),
-    key_file: StudyKey = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Ingest, then say how much there is to do, and stop.")
     ] = False,
+    key_file: StudyKey = None,
 ) -> None:
     """Compare methods at equal encoder passes."""
     study = load(Study, preset(config), overrides or [])
