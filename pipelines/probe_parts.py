@@ -2,8 +2,8 @@
 
 After ``pipelines/label_efficiency.py``, of its folder: a linear probe on the frozen feature maps
 of every level of the encoder and of the decoder, and of all together, at single voxels, against the
-same network with random weights. The labelled subjects are those that the fine-tuning of a seed has;
-the probes are measured on the validation subjects.
+same network with random weights. The labelled subjects are those that the fine-tuning of a seed
+has; the probes are measured on the validation subjects.
 
     python pipelines/probe_parts.py STUDY
 """
