@@ -87,6 +87,9 @@ def batch_of(case: Case, rows: int) -> dict[str, torch.Tensor]:
         "spacing": torch.ones(rows, dims),
         "key": torch.tensor([sample_key(0, 0, n) for n in range(rows)]),
         "volume": torch.arange(rows),
+        "subject": torch.arange(rows),
+        "place": torch.eye(dims, dims + 1).repeat(rows, 1, 1),
+        "extent": torch.tensor(case.size, dtype=torch.float32).repeat(rows, 1),
     }
 
 

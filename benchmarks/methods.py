@@ -131,7 +131,7 @@ def crops(batch: int, dims: int, side: int, device: torch.device) -> Crops:
     image = torch.randn(batch, 1, *(side,) * dims, generator=generator).to(device)
     keys = torch.tensor([sample_key(0, 0, n) for n in range(batch)], device=device)
     spacing = torch.ones(batch, dims, device=device)
-    return Crops(image, Draw(keys), spacing, torch.arange(batch, device=device))
+    return Crops.whole(image, Draw(keys), spacing, torch.arange(batch, device=device))
 
 
 def rivals(name: str, encoder: nn.Module, batch: Crops) -> tuple[Run, Run, list[Call]]:

@@ -157,7 +157,7 @@ def _through(
         crop = torch.from_numpy(np.ascontiguousarray(padded[place]))[None, None]
         draw = Draw(torch.tensor([sample_key(0, 0, number)]))
         with torch.inference_mode():
-            seen = method.preview(Crops(crop, draw, step, torch.zeros(1, dtype=torch.int64)))
+            seen = method.preview(Crops.whole(crop, draw, step, torch.zeros(1, dtype=torch.int64)))
         for part, name in zip(parts, ("original", "masked", "reconstruction"), strict=True):
             part[place] = seen[name][0, 0].float().numpy()
     inside = tuple(slice(0, n) for n in size)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from medssl.config import StrictModel
 from medssl.networks import Encoder
 from medssl.views import Draw
+from medssl.views.view import affine
 
 
 class MethodConfig(StrictModel):
@@ -39,16 +41,47 @@ class Crops:
         spacing: mm per voxel and axis, float32 (B, d).
         volume: int64 (B,), the number of the volume, the same in every epoch: 0 to
             ``Samples.volumes`` - 1.
+        subject: int64 (B,), the number of its subject, whose volumes show one body.
+        place: float32 (B, D, d + 1), voxel of the crop -> mm in its volume, from the outer corner
+            of the volume's first voxel along its axes (RAS+). D is 3 for 2D crops of 3D volumes.
+        extent: mm of the volume, float32 (B, D).
     """
 
     image: Tensor
     draw: Draw
     spacing: Tensor
     volume: Tensor
+    subject: Tensor
+    place: Tensor
+    extent: Tensor
 
     def __len__(self) -> int:
         """Crops in the batch."""
         return len(self.image)
+
+    @classmethod
+    def whole(cls, image: Tensor, draw: Draw, spacing: Tensor, volume: Tensor) -> Crops:
+        """Crops that are whole volumes, each of a subject of its own."""
+        size = torch.tensor(image.shape[2:], device=spacing.device)
+        place = torch.cat((torch.diag_embed(spacing), spacing[..., None] / 2), dim=2)
+        return cls(image, draw, spacing, volume, volume, place, spacing * size)
+
+    def in_volume(self, points: Tensor) -> Tensor:
+        """Where points of the crops lie in their volumes: voxels (B, d, *any) -> mm (B, D, *any),
+        as ``place`` counts them. Points of a view come from :meth:`medssl.views.View.to_crop`."""
+        return affine(self.place, points)
+
+    def relative(self, points: Tensor) -> Tensor:
+        """Where points of the crops lie in their volumes, as shares of the volume's extent: voxels
+        (B, d, *any) -> (B, D, *any), 0 to 1 inside, along right, front and up."""
+        found = self.in_volume(points)
+        return found / self.extent.reshape(*self.extent.shape, *(1,) * (found.ndim - 2))
+
+    def centre(self) -> Tensor:
+        """The crops' centres as :meth:`relative` has them: float32 (B, D)."""
+        size = torch.tensor(self.image.shape[2:], device=self.place.device)
+        middle = ((size - 1) / 2).expand(len(self), -1)
+        return self.relative(middle[..., None])[..., 0]
 
 
 @dataclass

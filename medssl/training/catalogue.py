@@ -49,6 +49,7 @@ class Catalogue:
         targets: int64 (V,), the class, -1 where there is none.
         units: int64 (V,), volumes that share a turn.
         groups: int64 (V,), the groups that take turns.
+        subjects: int64 (V,), the number of the volume's subject.
     """
 
     root: str
@@ -68,6 +69,7 @@ class Catalogue:
     targets: Array
     units: Array
     groups: Array
+    subjects: Array
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -148,6 +150,7 @@ def catalogue(
         targets=np.array([known.get(name, -1) for name in volume_ids], dtype=np.int64),
         units=_units(table, groups, share_turns),
         groups=groups,
+        subjects=numbered(table["subject_id"].to_pylist()),
     )
 
 

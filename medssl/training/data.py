@@ -40,7 +40,9 @@ class Batch(TypedDict):
     *crop), uint8, or int32 where values are larger, zeros where a volume has none; (B, 0) where
     labels are not asked for; target: int64 (B,), the class, -1 where there is none; normalisation:
     float32 (B, 4), the low, high, shift and scale of every sample; spacing: float32 (B, d), mm of
-    the crop's voxels; key: int64 (B,); volume: int64 (B,), its place among the source's volumes.
+    the crop's voxels; key: int64 (B,); volume: int64 (B,), its place among the source's volumes;
+    subject: int64 (B,), the number of its subject; place: float32 (B, D, d + 1), voxel of the crop
+    -> mm in the stored volume from its corner; extent: float32 (B, D), mm of that volume.
     """
 
     image: Tensor
@@ -50,6 +52,9 @@ class Batch(TypedDict):
     spacing: Tensor
     key: Tensor
     volume: Tensor
+    subject: Tensor
+    place: Tensor
+    extent: Tensor
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,29 @@ class Place:
     start: tuple[float, ...]
     size: tuple[float, ...]
     plane: tuple[int, int, int] | None
+
+    def matrix(self, size: Sequence[int], spacing: Sequence[float]) -> Array:
+        """Voxel of the crop -> mm from the outer corner of the volume's first voxel.
+
+        Args:
+            size: voxels of the crop.
+            spacing: mm of the stored voxels.
+
+        Returns:
+            float32 (D, d + 1), D of the volume and d of the crop.
+        """
+        found = np.zeros((len(spacing), len(size) + 1), np.float32)
+        axes = self.plane[1:] if self.plane else range(len(size))
+        for column, (axis, n) in enumerate(zip(axes, size, strict=True)):
+            step = spacing[axis] * self.size[axis] / n
+            first = spacing[axis] * self.start[axis] + step / 2
+            if self.plane:
+                step, first = -step, first + step * (n - 1)
+            found[axis, column], found[axis, -1] = step, first
+        if self.plane:
+            across = self.plane[0]
+            found[across, -1] = spacing[across] * (self.start[across] + self.size[across] / 2)
+        return found
 
 
 class CropSource(Dataset[dict[str, Any]]):
@@ -153,6 +181,9 @@ class CropSource(Dataset[dict[str, Any]]):
             "spacing": ((dims,), np.dtype(np.float32)),
             "key": ((), np.dtype(np.int64)),
             "volume": ((), np.dtype(np.int64)),
+            "subject": ((), np.dtype(np.int64)),
+            "place": ((self._volumes.dims, dims + 1), np.dtype(np.float32)),
+            "extent": ((self._volumes.dims,), np.dtype(np.float32)),
         }
 
     def write(self, number: int, batch: Mapping[str, Array], place: int) -> None:
@@ -176,6 +207,10 @@ class CropSource(Dataset[dict[str, Any]]):
         batch["spacing"][place] = self._shape.spacing or own
         batch["key"][place] = key
         batch["volume"][place] = index
+        batch["subject"][place] = self._volumes.subjects[index]
+        stored = self._volumes.spacing[index]
+        batch["place"][place] = self._place(index, volume, where).matrix(self._shape.size, stored)
+        batch["extent"][place] = self._volumes.shape[index] * stored
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         """The sample as tensors, without a batch in front."""
@@ -186,6 +221,9 @@ class CropSource(Dataset[dict[str, Any]]):
     def place(self, number: int) -> Place:
         """Where a sample is cut from."""
         index, volume, where, _ = self._where(number)
+        return self._place(index, volume, where)
+
+    def _place(self, index: int, volume: Opened, where: Cut) -> Place:
         start, size = list(where.start), list(where.size)
         for axis, first, n in zip(where.axes, where.before, where.native, strict=True):
             # rows and columns of a plane run against its axes, and so does their padding

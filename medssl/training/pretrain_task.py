@@ -29,7 +29,8 @@ METHOD_STREAM = 1
 def crops_of(batch: Batch) -> Crops:
     """The batch as a method sees it, on the batch's device."""
     draw = Draw(batch["key"], METHOD_STREAM)
-    return Crops(normalised(batch), draw, batch["spacing"], batch["volume"])
+    rest = (batch[name] for name in ("spacing", "volume", "subject", "place", "extent"))
+    return Crops(normalised(batch), draw, *rest)
 
 
 def weight_norm(module: nn.Module) -> Tensor:

@@ -76,9 +76,9 @@ def apply(matrix: Tensor, points: Tensor) -> Tensor:
 
 
 def affine(matrix: Tensor, points: Tensor) -> Tensor:
-    """Points (B, d, *any) through matrices (B, d, d + 1)."""
+    """Points (B, d, *any) through matrices (B, e, d + 1): (B, e, *any)."""
     found = apply(matrix[:, :, :-1], points.flatten(2)) + matrix[:, :, -1:]
-    return found.reshape(points.shape)
+    return found.reshape(*found.shape[:2], *points.shape[2:])
 
 
 def lattice(size: Sequence[int], cells: Sequence[int], device: torch.device) -> Tensor:

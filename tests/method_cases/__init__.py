@@ -96,4 +96,18 @@ def crops(count: int = 4, dims: int = 2, side: int = 16, first: int = 0, epoch: 
     numbers = range(first, first + count)
     keys = torch.tensor([sample_key(0, epoch, number) for number in numbers])
     volume = torch.tensor([number % 64 for number in numbers])
-    return Crops(images(count, dims, side, first), Draw(keys, 1), torch.ones(count, dims), volume)
+    image, spacing = images(count, dims, side, first), torch.ones(count, dims)
+    place, extent = places(count, dims, side, first)
+    return Crops(image, Draw(keys, 1), spacing, volume, volume, place, extent)
+
+
+def places(
+    count: int, dims: int, side: int = 16, first: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where those pictures lie, of 1 mm a voxel, in volumes of twice their side: (count, dims,
+    dims + 1) and (count, dims)."""
+    place = torch.eye(dims, dims + 1).repeat(count, 1, 1)
+    for row, number in enumerate(range(first, first + count)):
+        start = [(7 * number + 5 * axis) % (side + 1) for axis in range(dims)]
+        place[row, :, -1] = torch.tensor(start) + 0.5
+    return place, torch.full((count, dims), 2.0 * side)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from method_cases import images, make
+from method_cases import images, make, places
 
 from medssl import tracking
 from medssl.networks import Teacher, cosine_between
@@ -30,6 +30,7 @@ SIZE = (16, 16)
 
 
 def sample(number):
+    place, extent = places(1, 2, SIZE[0], number % 64)
     return {
         "image": images(1, 2, SIZE[0], number % 64)[0],
         "label": torch.zeros(1, *SIZE, dtype=torch.int64),
@@ -38,6 +39,9 @@ def sample(number):
         "spacing": torch.ones(2),
         "key": torch.tensor(sample_key(0, 0, number)),
         "volume": torch.tensor(number % 64),
+        "subject": torch.tensor(number % 64),
+        "place": place[0],
+        "extent": extent[0],
     }
 
 

@@ -6,7 +6,9 @@ from torch.utils.data import default_collate
 from medssl.errors import MedsslError
 from medssl.store import LedgerRow, Outcome, StoreInfo, StoreWriter, VolumeRecord
 from medssl.store.intensity import IntensityContract
+from medssl.training.cache import CacheSettings
 from medssl.training.data import CropSource, loader, normalised
+from medssl.training.pretrain_task import crops_of as as_crops
 
 
 @pytest.fixture(scope="module")
@@ -282,3 +284,47 @@ def test_a_damaged_array_is_named(tmp_path):
     with pytest.raises(MedsslError, match="STORE_CORRUPT") as caught:
         next(iter(loader(crops_of(store, (3, 3, 3)), 1, 0, 1, 1)))
     assert caught.value.where == "vol-0"
+
+
+@pytest.mark.parametrize(
+    ("size", "more"),
+    [
+        ((6, 4, 5), {}),
+        ((9, 7, 9), {"spacing": [1.0, 1.0, 1.0]}),
+        ((20, 14, 12), {}),
+        ((8, 6), {"plane": "axial"}),
+        ((6, 6), {"plane": "coronal", "spacing": [1.0, 1.0]}),
+        ((14, 16), {"plane": "sagittal"}),
+    ],
+)
+@pytest.mark.parametrize("cached", [False, True])
+def test_every_voxel_says_where_in_the_volume_it_lies(tmp_path, size, more, cached):
+    shape, spacing = (16, 12, 10), np.array([1.0, 0.5, 2.0])
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"))
+    where = (grid + 0.5) * spacing.reshape(3, 1, 1, 1)  # mm from the corner, as intensities
+    with StoreWriter(tmp_path / "store", StoreInfo()) as writer:
+        for name in "abc":
+            record = VolumeRecord(name, "one" if name == "a" else "other", "s", name, "MR")
+            writer.add_volume(record, where.astype(np.float32), np.diag([*spacing, 1.0]), None)
+        rows = [LedgerRow(name, Outcome.USED, volume_id=name) for name in "abc"]
+        store = writer.finish(rows, 3)
+    cache = CacheSettings(tmp_path / "cache", "raw", None) if cached else None
+    made = CropSource(
+        store, list(store), size, IntensityContract(), seed=3, dtype="float32", cache=cache, **more
+    )
+    for number in range(8):
+        sample = made[number]
+        crops = as_crops({name: value[None] for name, value in sample.items()})
+        voxels = torch.stack(torch.meshgrid(*map(torch.arange, size), indexing="ij"))[None].float()
+        mm = crops.in_volume(voxels)[0]
+        image = sample["image"]
+        edge = torch.tensor(spacing).reshape(3, *[1] * len(size)) / 2
+        extent = crops.extent.reshape(3, *[1] * len(size))
+        inside = ((mm >= edge) & (mm <= extent - edge)).all(0)
+        for axis in range(len(size)):  # where it is resampled, a crop's rim repeats its last voxel
+            inside.index_fill_(axis, torch.tensor([0, size[axis] - 1]), False)
+        assert inside.sum() > 10
+        torch.testing.assert_close(mm[:, inside], image[:, inside], rtol=0, atol=0.02)
+        assert crops.extent[0].tolist() == [16.0, 6.0, 20.0]
+        assert sample["subject"] == (0 if sample["volume"] == 0 else 1)
+    assert torch.allclose(crops.centre()[0] * crops.extent[0], mm.flatten(1).mean(1), atol=1e-4)

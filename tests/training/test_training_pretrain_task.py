@@ -18,6 +18,9 @@ def batch(count=4):
         "spacing": torch.ones(count, 2),
         "key": torch.arange(count),
         "volume": torch.arange(count),
+        "subject": torch.arange(count),
+        "place": torch.eye(2, 3).repeat(count, 1, 1),
+        "extent": torch.full((count, 2), 8.0),
     }
 
 
