@@ -47,7 +47,7 @@ class CellInfoNCE(nn.Module):
             queries: (B, P, D).
             keys: (B, P, D), of the same places.
             valid: bool (B, P), True = counts.
-            others: of other samples, (N, D).
+            others: of other samples, (N, D), N at least 1.
             allowed: bool (B, N), which of them are negatives of a sample.
             own: cells of the sample itself, (B, Q, D); None for none.
             far: bool (B, P, Q), which of them are negatives of a query.
@@ -61,18 +61,34 @@ class CellInfoNCE(nn.Module):
             query = F.normalize(queries.to(wide), dim=2)
             key, rest = (_unit(rows, wide) for rows in (keys, others))
             positive = (query * key).sum(2) / self.temperature
-            negative = self._logits(query, rest.T.expand(len(query), -1, -1), allowed[:, None])
+            negative = self._log_sum(query, rest.expand(len(query), -1, -1), allowed[:, None])
             if own is not None and far is not None:
-                places = self._logits(query, _unit(own, wide).transpose(1, 2), far)
+                places = self._log_sum(query, _unit(own, wide), far)
                 negative = torch.logaddexp(negative, places)
             # -log(e^p / (e^p + e^n)), exact for either being much the larger.
             losses = F.softplus(negative - positive, threshold=50.0)
             return mean_value(_over_samples(losses, valid))
 
-    def _logits(self, query: Tensor, keys: Tensor, among: Tensor) -> Tensor:
-        """log of the sum over the keys (B, D, N) that count of exp s: (B, P)."""
-        bias = torch.zeros_like(among, dtype=query.dtype).masked_fill(~among, _NEVER)
-        return torch.baddbmm(bias, query, keys, alpha=1 / self.temperature).logsumexp(2)
+    def _log_sum(self, query: Tensor, keys: Tensor, among: Tensor) -> Tensor:
+        """log of the sum of exp s over the keys that count: (B, P).
+
+        Its gradient, the mean of the keys by their shares in the sum, is made along with it, so
+        that the similarities of all with all need not be kept, nor made again.
+
+        Args:
+            query: (B, P, D), of length 1.
+            keys: (B, N, D), of length 1.
+            among: bool (B, P or 1, N), which count.
+        """
+        with torch.no_grad():
+            bias = torch.zeros_like(among, dtype=query.dtype).masked_fill(~among, _NEVER)
+            shares = torch.baddbmm(bias, query, keys.transpose(1, 2), alpha=1 / self.temperature)
+            most = shares.amax(2, keepdim=True)
+            total = shares.sub_(most).exp_().sum(2, keepdim=True)
+            mean = (shares @ keys) / total
+            value = (total.log() + most)[..., 0]
+        towards = (query * mean).sum(2) / self.temperature
+        return value + (towards - towards.detach())
 
     @torch.no_grad()
     def trivial(self, valid: Tensor, allowed: Tensor, far: Tensor | None = None) -> Tensor:
@@ -104,6 +120,7 @@ def _check(
 ) -> None:
     fits = queries.ndim == 3 and keys.shape == queries.shape and valid.shape == queries.shape[:2]
     fits = fits and others.ndim == 2 and others.shape[1] == queries.shape[2]
+    fits = fits and len(others) > 0
     fits = fits and allowed.shape == (len(queries), len(others))
     if own is not None and far is not None:
         fits = fits and own.ndim == 3 and own.shape[::2] == queries.shape[::2]

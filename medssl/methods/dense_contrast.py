@@ -36,7 +36,7 @@ class DenseContrastConfig(DenseTeacherConfig):
     correspondence: Literal["geometry", "features"] = Field(
         "geometry", description="a cell's partner: the one at its place, or the most alike"
     )
-    queue: int = Field(1024, ge=0, description="earlier crops that are negatives; 0: none")
+    queue: int = Field(256, ge=0, description="earlier crops that are negatives; 0: none")
     far: float | None = Field(
         None,
         ge=0,

@@ -99,9 +99,9 @@ def test_known_values():
     assert float(same) == pytest.approx((math.log(5) + math.log(2)) / 2, rel=1e-6)
     assert float(loss.trivial(valid, allowed)) == pytest.approx(float(same), rel=1e-6)
     # Every cell is its own key, the two others are far.
-    no = torch.zeros(1, 0, dtype=torch.bool)
+    no = torch.zeros(1, 1, dtype=torch.bool)
     far = ~torch.eye(3, dtype=torch.bool)[None]
-    got = CellInfoNCE(1.0)(eye, eye, valid[:1], torch.zeros(0, 3), no, eye, far)
+    got = CellInfoNCE(1.0)(eye, eye, valid[:1], torch.ones(1, 3), no, eye, far)
     assert float(got) == pytest.approx(-math.log(math.e / (math.e + 2)), rel=1e-6)
     assert float(loss.trivial(valid[:1], no, far)) == pytest.approx(math.log(3), rel=1e-6)
 
@@ -172,6 +172,7 @@ def test_refusals():
         {"others": given["others"][:, :3]}, {"allowed": given["allowed"][:, :3]},
         {"own": given["own"][:2]}, {"far": given["far"][:, :3]},
         {"queries": given["queries"][0]},
+        {"others": given["others"][:0], "allowed": given["allowed"][:, :0]},
     ]  # fmt: skip
     for change in wrong:
         with pytest.raises(ValueError, match=r"takes queries and keys \(B, P, D\)"):
