@@ -140,8 +140,10 @@ def rivals(name: str, encoder: nn.Module, batch: Crops) -> tuple[Run, Run, list[
     kind = METHODS[name]
     method = kind(kind.Config(), encoder, Samples(size, VOLUMES)).to(batch.image.device).train()
     method.number, method.progress = 10_000, 0.5
-    views = method.views(batch)
-    method.views = lambda crops: views
+    for maker in ("mapped_views", "views"):
+        if hasattr(method, maker):
+            made = getattr(method, maker)(batch)
+            setattr(method, maker, lambda crops, made=made: made)
 
     def step() -> None:
         method.zero_grad(set_to_none=True)

@@ -28,6 +28,8 @@ METHOD_NAMES = (
     "dino",
     "sit",
     "hybrid",
+    "pixpro",
+    "dense_contrast",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medssl.losses.barlow_twins import BarlowTwins
+from medssl.losses.cell_nce import CellInfoNCE
 from medssl.losses.dcl import DCL
 from medssl.losses.deepcluster import DeepCluster
 from medssl.losses.dice import DiceCE
@@ -16,6 +17,7 @@ from medssl.losses.masked_mse import MaskedMSE, denormalise_patches, normalise_p
 from medssl.losses.mixed_barlow import MixedBarlow
 from medssl.losses.negative_cosine import NegativeCosine
 from medssl.losses.nt_xent import NTXent
+from medssl.losses.pixel_consistency import PixelConsistency
 from medssl.losses.relation import Relation
 from medssl.losses.sinkhorn import sinkhorn
 from medssl.losses.swav import SwAV
@@ -27,6 +29,7 @@ __all__ = [
     "DINO",
     "HOG",
     "BarlowTwins",
+    "CellInfoNCE",
     "DeepCluster",
     "DiceCE",
     "GradientMagnitude",
@@ -36,6 +39,7 @@ __all__ = [
     "MixedBarlow",
     "NTXent",
     "NegativeCosine",
+    "PixelConsistency",
     "Relation",
     "SwAV",
     "Target",

@@ -6,6 +6,7 @@ from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
 from medssl.methods.byol import BYOL
 from medssl.methods.dcl import DCL
 from medssl.methods.deepcluster import DeepCluster
+from medssl.methods.dense_contrast import DenseContrast
 from medssl.methods.dino import DINO
 from medssl.methods.directpred import DirectPred
 from medssl.methods.gmml import GMML
@@ -15,6 +16,7 @@ from medssl.methods.mae import MAE
 from medssl.methods.mixed_barlow import MixedBarlow
 from medssl.methods.moco import MoCo
 from medssl.methods.nnclr import NNCLR
+from medssl.methods.pixpro import PixPro
 from medssl.methods.ressl import ReSSL
 from medssl.methods.simclr import SimCLR
 from medssl.methods.simmim import SimMIM
@@ -43,6 +45,8 @@ METHODS: dict[str, type[Method]] = {
     "dino": DINO,
     "sit": SiT,
     "hybrid": Hybrid,
+    "pixpro": PixPro,
+    "dense_contrast": DenseContrast,
 }
 
 

@@ -94,8 +94,8 @@ class Step:
         embedding: (B, D), the features that the encoder gives these samples.
         positives: two (B, D) that the loss wants alike, row by row, of distinct views.
         teacher_probs: (B, K), what a teacher gives each sample over K prototypes; rows add up to 1.
-        trivial_loss: the loss of a network that gives every sample the same, where that is a number
-            known beforehand.
+        trivial_loss: the loss of a network that gives every sample the same, where that is known;
+            a scalar on the device where it depends on the samples.
     """
 
     loss: Tensor
@@ -103,7 +103,7 @@ class Step:
     embedding: Tensor | None = None
     positives: tuple[Tensor, Tensor] | None = None
     teacher_probs: Tensor | None = None
-    trivial_loss: float | None = None
+    trivial_loss: float | Tensor | None = None
 
 
 class Method(nn.Module):

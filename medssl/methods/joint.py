@@ -17,7 +17,7 @@ from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
 from medssl.methods.view_config import ViewConfig
 from medssl.networks import Embedder, Encoder, Projector, Teacher, cosine_between, pooled
 from medssl.processes import world
-from medssl.views import ViewPlan, make_views
+from medssl.views import View, ViewPlan, make_views
 
 # Two views that share much of a crop and differ in intensity: what is left alike is anatomy.
 # Mirrored views are left out, as left and right are not the same in a body.
@@ -84,10 +84,13 @@ class JointEmbedding(Method):
         """The projector, (B, width) -> (B, projection)."""
         return Projector(width, config.hidden, config.projection, config.projector_layers)
 
+    def mapped_views(self, crops: Crops) -> list[View]:
+        """Two views of every crop, then the local ones where there are any, and their maps."""
+        return make_views(crops.image, crops.draw, self._plans, crops.spacing)
+
     def views(self, crops: Crops) -> list[Tensor]:
-        """Two views of every crop, then the local ones where there are any."""
-        made = make_views(crops.image, crops.draw, self._plans, crops.spacing)
-        return [view.image for view in made]
+        """The images of :meth:`mapped_views`."""
+        return [view.image for view in self.mapped_views(crops)]
 
     def embed(self, views: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Views through the encoder, those of one size in one pass, and through the projector, all

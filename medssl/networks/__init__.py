@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medssl.networks.decoder import Decoder
+from medssl.networks.dense import DenseEmbedder, DenseProjector, dense_embedding
 from medssl.networks.direct_predictor import DirectPredictor
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead, Embedder, PatchHead, Projector, pooled
@@ -18,6 +19,7 @@ from medssl.networks.models import (
     build_model,
 )
 from medssl.networks.norms import BatchNorm
+from medssl.networks.propagation import Propagation
 from medssl.networks.prototypes import Prototypes
 from medssl.networks.queue import Queue
 from medssl.networks.resnet import ResNet
@@ -33,6 +35,8 @@ __all__ = [
     "Classifier",
     "ConvReconstructor",
     "Decoder",
+    "DenseEmbedder",
+    "DenseProjector",
     "DirectPredictor",
     "Embedder",
     "Encoder",
@@ -41,6 +45,7 @@ __all__ = [
     "Memory",
     "PatchHead",
     "Projector",
+    "Propagation",
     "Prototypes",
     "Queue",
     "ResNet",
@@ -53,5 +58,6 @@ __all__ = [
     "build_encoder",
     "build_model",
     "cosine_between",
+    "dense_embedding",
     "pooled",
 ]

@@ -117,7 +117,8 @@ class PretrainTask(Task):
             found["teacher_entropy"] = entropy(probs)
             found["teacher_kl_uniform"] = divergence_from_uniform(probs)
         if step.trivial_loss is not None:
-            found["trivial_loss"] = torch.full_like(step.loss.detach(), step.trivial_loss)
+            trivial = torch.as_tensor(step.trivial_loss, dtype=torch.float32)
+            found["trivial_loss"] = trivial.to(step.loss.device, non_blocking=True)
         return found
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medssl.views.cells import Cells, cells, distances, near_pairs
 from medssl.views.corrupt import corrupt
 from medssl.views.draw import Draw, sample_key
 from medssl.views.intensity import IntensityParams, IntensitySettings
@@ -30,6 +31,7 @@ from medssl.views.view import (
 from medssl.views.window import jitter_normalisation
 
 __all__ = [
+    "Cells",
     "Draw",
     "IntensityParams",
     "IntensitySettings",
@@ -42,8 +44,10 @@ __all__ = [
     "block_mask",
     "box_mask",
     "cell_positions",
+    "cells",
     "channel_mask",
     "corrupt",
+    "distances",
     "in_mm",
     "in_volume",
     "inverse_block_mask",
@@ -52,6 +56,7 @@ __all__ = [
     "make_views",
     "masked_count",
     "match_cells",
+    "near_pairs",
     "overlap",
     "positions",
     "random_mask",

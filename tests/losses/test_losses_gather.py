@@ -11,17 +11,20 @@ from medssl.losses import (
     DCL,
     DINO,
     BarlowTwins,
+    CellInfoNCE,
     DeepCluster,
     InfoNCE,
     MixedBarlow,
     NegativeCosine,
     NTXent,
+    PixelConsistency,
     Relation,
     SwAV,
     VICReg,
     sinkhorn,
 )
 from medssl.losses.off_diagonal import by_samples
+from medssl.processes import gather_rows
 
 
 class Wide(torch.nn.Module):
@@ -101,6 +104,36 @@ class Related(torch.nn.Module):
         return value
 
 
+class Cells(torch.nn.Module):
+    """PixPro's loss of embeddings whose halves are cells, sample by sample other ones paired."""
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, D) each, D even."""
+        pairs = torch.stack((z1[:, :2] > z2[:, :2], z1[:, 2:] > z2[:, 2:]), dim=2)
+        value: Tensor = PixelConsistency()(halves(z1), halves(z2), pairs)
+        return value
+
+
+class CellsApart(torch.nn.Module):
+    """The loss of dense contrast, halves being cells, with the others of all processes."""
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, D) each, D even."""
+        others = gather_rows(z2.detach())
+        allowed = (others - z2[:, None]).abs().amax(2) > 0
+        cells = halves(z2)
+        valid, far = cells[..., 0] > -1, torch.eye(2, dtype=torch.bool).expand(len(z2), -1, -1)
+        value: Tensor = CellInfoNCE(0.5)(
+            halves(z1), cells, valid, others[:, 1:3], allowed, cells.flip(1), far
+        )
+        return value
+
+
+def halves(z: Tensor) -> Tensor:
+    """(B, D) -> (B, 2, D / 2)."""
+    return z.unflatten(1, (2, -1))
+
+
 LOSSES = {
     "DINO": Centred(),
     "InfoNCE": InfoNCE(0.2),
@@ -117,6 +150,8 @@ LOSSES = {
     "DeepCluster": Clustered(),
     "VICReg": VICReg(),
     "VICReg, wide": Wide(VICReg()),
+    "PixelConsistency": Cells(),
+    "CellInfoNCE": CellsApart(),
 }
 
 

@@ -114,9 +114,10 @@ def test_a_run_that_is_broken_on_purpose_stops(tmp_path, name, how):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["byol", "dino", "directpred", "moco"])
+@pytest.mark.parametrize("name", ["byol", "dino", "directpred", "moco", "pixpro"])
 def test_a_teacher_that_copies_its_student_does_not_collapse(tmp_path, name):
-    """Each has something else that keeps it from that: a predictor, a centre, negatives."""
+    """Each has something else that keeps it from that: a predictor, a centre, negatives,
+    propagation."""
 
     def copying(method):
         method.after_update = lambda progress: method.teacher.update(0.0)
