@@ -28,6 +28,9 @@ METHOD_NAMES = (
     "dino",
     "sit",
     "hybrid",
+    "rotation",
+    "relative_position",
+    "mp3",
 )
 
 
