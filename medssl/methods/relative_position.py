@@ -119,7 +119,8 @@ class RelativePosition(Pretext):
 
 
 def only(images: Tensor, boxes: list[Edges]) -> Tensor:
-    """Images (B, C, *spatial) that are dark outside of the boxes."""
+    """Images (B, C, *spatial) that are dark outside of the boxes; volumes as they look from above,
+    the same in every slice, as no one slice has to meet the boxes."""
     shown = torch.zeros(len(images), 1, *images.shape[2:], dtype=torch.bool, device=images.device)
     for first, last in boxes:
         inside = torch.ones((), dtype=torch.bool, device=images.device)
@@ -130,4 +131,5 @@ def only(images: Tensor, boxes: list[Edges]) -> Tensor:
             shape[2 + axis] = length
             inside = inside & within.reshape(shape)
         shown |= inside
-    return images.where(shown, images.amin())
+    found = images.where(shown, images.amin())
+    return found.amax(4, keepdim=True).expand_as(found) if found.ndim == 5 else found

@@ -106,3 +106,14 @@ def test_the_preview_shows_where_they_lie_and_where_they_are_put():
     side = method.boxes(batch, drawn)[0]
     voxels = 2 * ((side[1] - side[0]).prod(1))
     assert ((kept.flatten(1).sum(1) / voxels - 1).abs() < 0.35).all()
+
+
+def test_of_volumes_the_boxes_are_seen_from_above():
+    method, batch = make("relative_position", dims=3).eval(), crops(26, 3)
+    (first, last), _ = method.boxes(batch, torch.arange(26))
+    shown = method.preview(batch)["where"]
+    assert torch.equal(shown[..., :1].expand_as(shown), shown)
+    middle = ((first + last) / 2).round().long()
+    for row in range(26):
+        x, y = middle[row, :2].tolist()
+        assert (shown[row, 0, x, y] > batch.image.amin()).all()
