@@ -94,7 +94,7 @@ class Crops:
         across = (step == 0).expand_as(ends)
         low = ends.masked_fill(across, -torch.inf).amin(0).amax(1)
         high = ends.masked_fill(across, torch.inf).amax(0).amin(1)
-        size = torch.tensor(self.image.shape[2:], device=low.device)
+        size = torch.tensor(self.image.shape[2:]).to(low.device, non_blocking=True)
         return low.clamp(min=-0.5), torch.minimum(high, size - 0.5)
 
 

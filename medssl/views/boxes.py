@@ -50,7 +50,7 @@ def box_view(crops: Tensor, edges: Edges, size: Sequence[int], spacing: Tensor) 
             f"boxes with edges {tuple(first.shape)} and {tuple(last.shape)} and views of "
             f"{list(size)} voxels do not go with crops of shape {tuple(crops.shape)}"
         )
-    step = (last - first) / torch.tensor(size, device=first.device)
+    step = (last - first) / torch.tensor(size).to(first.device, non_blocking=True)
     theta = torch.cat((torch.diag_embed(step), (first + step / 2)[..., None]), dim=2)
     image = resample(crops, theta, size)
     return View(image, theta, spacing=spacing, crop_size=tuple(crops.shape[2:]))

@@ -52,17 +52,18 @@ def rotate(images: Tensor, rotations: Tensor) -> Tensor:
             f"images of shape {tuple(images.shape)} are not squares or cubes that rotations of "
             f"shape {tuple(rotations.shape)} turn"
         )
-    strides = torch.tensor([side**k for k in reversed(range(dims))], device=images.device)
+    strides = [side**k for k in reversed(range(dims))]
     # A voxel v holds what was at R^T v, counted from the centre: a step along axis j of the result
     # is one step, to or fro, along an axis of the image, and axes read to and fro start at the end.
-    steps = (rotations * strides).sum(2)
-    place = (side - 1) * (strides * (rotations.sum(1) < 0)).sum(1)
-    index = place.reshape(batch, *(1,) * dims)
+    one = (batch, *(1,) * dims)
+    back = rotations.sum(1) < 0
+    index = sum((side - 1) * stride * back[:, k].reshape(one) for k, stride in enumerate(strides))
+    steps = sum(stride * rotations[:, :, k] for k, stride in enumerate(strides))
     for axis in range(dims):
         shape = [1] * dims
         shape[axis] = side
         along = torch.arange(side, device=images.device).reshape(shape)
-        index = index + steps[:, axis].reshape(batch, *(1,) * dims) * along
+        index = index + steps[:, axis].reshape(one) * along
     flat = images.flatten(2)
     found = flat.gather(2, index.reshape(batch, 1, -1).expand_as(flat))
     return found.reshape(images.shape)

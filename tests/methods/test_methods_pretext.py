@@ -109,7 +109,7 @@ def test_the_loss_is_the_mean_surprise_at_the_answer(shape):
         total -= math.log(math.exp(row[wanted]) / sum(map(math.exp, row)))
         right += max(row) == row[wanted]
         rows += 1
-    assert float(step.loss) == pytest.approx(total / rows, rel=1e-6)
+    assert step.loss.item() == pytest.approx(total / rows, rel=1e-6)
     assert float(step.logs["accuracy"]) == pytest.approx(right / rows)
     assert float(step.logs["chance"]) == pytest.approx(1 / shape[-1])
     # All alike is the trivial answer, whatever is asked.
@@ -117,7 +117,8 @@ def test_the_loss_is_the_mean_surprise_at_the_answer(shape):
     assert float(same.loss) == pytest.approx(step.trivial_loss, rel=1e-6)
     step.loss.backward()
     assert logits.grad is not None
-    assert float(answered(logits - logits.grad, answer, torch.zeros(1, 2)).loss) < float(step.loss)
+    after = answered(logits - logits.grad, answer, torch.zeros(1, 2)).loss
+    assert after.item() < step.loss.item()
 
 
 def test_half_precision_makes_no_other_loss():
