@@ -7,8 +7,9 @@ forward and, with the gradient that reached it in the step, backward.
     python benchmarks/methods.py --small --only simclr --only swav
 
 What a ratio is above 1 is the method's own: its loss, masks, queues and assignments. Methods have
-their default options; steps are as in the middle of a run. Not part of it: views, the optimiser,
-and what happens after its step (a teacher's update, a clustering).
+their default options, and a ViT where they refuse the encoder; steps are as in the middle of a run.
+Not part of it: views, the optimiser, and what happens after its step (a teacher's update, a
+clustering).
 """
 
 from __future__ import annotations
@@ -158,6 +159,25 @@ def rivals(name: str, encoder: nn.Module, batch: Crops) -> tuple[Run, Run, list[
     return step, passes, calls
 
 
+def fitting(
+    name: str, encoder: str, small: bool, batch: Crops
+) -> tuple[str, tuple[Run, Run, list[Call]]]:
+    """The rivals with this encoder, or where the method refuses it with a ViT; and which it was.
+
+    Raises:
+        ValueError: the method refuses both.
+    """
+    for family in dict.fromkeys((encoder, "vit")):
+        torch.manual_seed(0)
+        options = SMALL.get(family, {}) if small else {}
+        try:
+            built = build_encoder(family, batch.image.ndim - 2, 1, **options)
+            return family, rivals(name, built, batch)
+        except ValueError as error:
+            refused = error
+    raise refused
+
+
 def timed(run: Run, device: torch.device) -> Run:
     """The same, until the device has done it."""
     if device.type != "cuda":
@@ -186,25 +206,24 @@ def main(
     torch.set_num_threads(threads)
     place = torch.device(device)
     size, edge = (4, 16) if small else (batch or (16 if dims == 2 else 8), side or SIDES[dims])
-    options = SMALL.get(encoder, {}) if small else {}
     print(f"{encoder}, {size} crops of {edge}^{dims}, {device}, {threads} threads\n")
     print("| method | calls | step, ms | passes, ms | times as long |")
     print("| --- | --- | --- | --- | --- |")
     for name in only or METHODS:
-        torch.manual_seed(0)
-        built = build_encoder(encoder, dims, 1, **options)
         try:
-            step, passes, calls = rivals(name, built, crops(size, dims, edge, place))
+            family, rival = fitting(name, encoder, small, crops(size, dims, edge, place))
         except ValueError as error:
             print(f"| {name} | not with this encoder: {error} | | | |")
             continue
+        step, passes, calls = rival
         clock = time.process_time if processor else time.perf_counter
         rows = {"step": timed(step, place), "passes": timed(passes, place)}
         seconds = take_turns(rows, rounds, clock=clock)
         pairs = zip(seconds["step"], seconds["passes"], strict=True)
         ratio = statistics.median(a / b for a, b in pairs)
         whole, bare = (1000 * statistics.median(seconds[key]) for key in rows)
-        print(f"| {name} | {len(calls)} | {whole:.1f} | {bare:.1f} | {ratio:.2f} |", flush=True)
+        shown = name if family == encoder else f"{name} ({family})"
+        print(f"| {shown} | {len(calls)} | {whole:.1f} | {bare:.1f} | {ratio:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

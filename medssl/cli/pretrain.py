@@ -30,6 +30,9 @@ METHOD_NAMES = (
     "hybrid",
     "pixpro",
     "dense_contrast",
+    "rotation",
+    "relative_position",
+    "mp3",
 )
 
 

@@ -15,9 +15,12 @@ from medssl.methods.intensity_config import check_views
 from medssl.methods.mae import MAE
 from medssl.methods.mixed_barlow import MixedBarlow
 from medssl.methods.moco import MoCo
+from medssl.methods.mp3 import MP3
 from medssl.methods.nnclr import NNCLR
 from medssl.methods.pixpro import PixPro
+from medssl.methods.relative_position import RelativePosition
 from medssl.methods.ressl import ReSSL
+from medssl.methods.rotation import Rotation
 from medssl.methods.simclr import SimCLR
 from medssl.methods.simmim import SimMIM
 from medssl.methods.simsiam import SimSiam
@@ -47,6 +50,9 @@ METHODS: dict[str, type[Method]] = {
     "hybrid": Hybrid,
     "pixpro": PixPro,
     "dense_contrast": DenseContrast,
+    "rotation": Rotation,
+    "relative_position": RelativePosition,
+    "mp3": MP3,
 }
 
 

@@ -83,6 +83,20 @@ class Crops:
         middle = ((size - 1) / 2).expand(len(self), -1)
         return self.relative(middle[..., None])[..., 0]
 
+    def inside(self) -> tuple[Tensor, Tensor]:
+        """The part of the crops that shows their volumes, and not what they were padded with: its
+        first and last edge along each axis, in voxels of the crop, float32 (B, d) each. Voxel 0
+        reaches from -0.5 to 0.5.
+        """
+        step, start = self.place[:, :, :-1], self.place[:, :, -1:]
+        # Axes are parallel: each of the crop meets the two ends of one of the volume.
+        ends = torch.stack((-start / step, (self.extent[..., None] - start) / step))
+        across = (step == 0).expand_as(ends)
+        low = ends.masked_fill(across, -torch.inf).amin(0).amax(1)
+        high = ends.masked_fill(across, torch.inf).amax(0).amin(1)
+        size = torch.tensor(self.image.shape[2:]).to(low.device, non_blocking=True)
+        return low.clamp(min=-0.5), torch.minimum(high, size - 0.5)
+
 
 @dataclass
 class Step:

@@ -182,7 +182,12 @@ def together(module: nn.Module, rows: Sequence[Tensor]) -> list[Tensor]:
     return list(module(torch.cat(list(rows))).chunk(len(rows)))
 
 
-def check_local(encoder: Encoder, size: Sequence[int]) -> None:
+def check_local(
+    encoder: Encoder,
+    size: Sequence[int],
+    what: str = "local views",
+    otherwise: str = "take another local_size, or local_views 0",
+) -> None:
     """Raises ValueError where the encoder does not read views of this size, before a run starts."""
     training = encoder.training
     try:
@@ -190,8 +195,7 @@ def check_local(encoder: Encoder, size: Sequence[int]) -> None:
             encoder.eval()(torch.zeros(1, encoder.in_channels, *size))
     except ValueError as error:
         raise ValueError(
-            f"this encoder reads no local views of {list(size)} voxels ({error}); "
-            "take another local_size, or local_views 0"
+            f"this encoder reads no {what} of {list(size)} voxels ({error}); {otherwise}"
         ) from None
     finally:
         encoder.train(training)

@@ -57,12 +57,20 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, x: Tensor, attend: Tensor | None = None) -> Tensor:
-        """(B, N, width) -> the same; `attend` bool (B, 1, 1, N), True = may be attended to."""
+    def forward(
+        self, x: Tensor, attend: Tensor | None = None, context: int | None = None
+    ) -> Tensor:
+        """(B, N, width) -> the same.
+
+        Args:
+            x: tokens.
+            attend: bool (B, 1, 1, N), True = may be attended to; None for all.
+            context: only so many tokens, the first ones, are attended to; None for all.
+        """
         batch, tokens, width = x.shape
         qkv = self.qkv(self.norm1(x)).reshape(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        y = attention(q, k, v, attend)
+        y = attention(q, k[:, :, :context], v[:, :, :context], attend)
         x = x + self.out(y.transpose(1, 2).reshape(batch, tokens, width))
         x = x + self.mlp(self.norm2(x))
         return x
@@ -156,10 +164,15 @@ class ViT(Encoder):
         """
         return self.encode_embedded(self.embed(patches) + positions, attend)
 
-    def encode_embedded(self, tokens: Tensor, attend: Tensor | None = None) -> Tensor:
-        """The transformer itself: tokens with their positions, (B, K, embed_dim) -> the same."""
+    def encode_embedded(
+        self, tokens: Tensor, attend: Tensor | None = None, context: int | None = None
+    ) -> Tensor:
+        """The transformer itself: tokens with their positions, (B, K, embed_dim) -> the same.
+
+        `attend` and `context`: what may be attended to, as in :class:`TransformerBlock`.
+        """
         for block in self.blocks:
-            tokens = block(tokens, attend)
+            tokens = block(tokens, attend, context)
         encoded: Tensor = self.norm(tokens)
         return encoded
 

@@ -149,21 +149,25 @@ def fitting_encoders(
     Returns:
         encoders by method, costs by method, and why the methods that are in neither are not.
     """
-    encoders, costs, refused = {}, {}, {}
+    encoders: dict[str, str] = {}
+    costs: dict[str, Cost] = {}
+    refused: dict[str, str] = {}
     for method in methods:
+        reasons = []
         for encoder in data.encoders:
             try:
                 costs[method] = cost_of(store, data.pretraining(method, encoder, 0, 1), out)
             except ValueError as error:
-                refused[method] = str(error)
+                reasons.append(f"{encoder}: {error}")
             except MedsslError as error:
                 if error.code != "CONFIG_INVALID":
                     raise
-                refused[method] = error.what
+                reasons.append(f"{encoder}: {error.what}")
             else:
                 encoders[method] = encoder
-                refused.pop(method, None)
                 break
+        if method not in encoders:
+            refused[method] = "; ".join(reasons)
     return encoders, costs, refused
 
 

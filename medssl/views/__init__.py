@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from medssl.views.boxes import Edges, box_view, box_within
 from medssl.views.cells import Cells, cells, distances, near_pairs
 from medssl.views.corrupt import corrupt
+from medssl.views.cube import cube_rotations, rotate
 from medssl.views.draw import Draw, sample_key
 from medssl.views.intensity import IntensityParams, IntensitySettings
 from medssl.views.masks import (
@@ -17,6 +19,7 @@ from medssl.views.masks import (
 )
 from medssl.views.pipeline import ViewPlan, ViewSettings, make_view, make_views, view_draw
 from medssl.views.resampling import resample
+from medssl.views.smooth import equally_sharp
 from medssl.views.spatial import SpatialParams, SpatialSettings, view_to_crop
 from medssl.views.view import (
     Match,
@@ -33,6 +36,7 @@ from medssl.views.window import jitter_normalisation
 __all__ = [
     "Cells",
     "Draw",
+    "Edges",
     "IntensityParams",
     "IntensitySettings",
     "Match",
@@ -43,11 +47,15 @@ __all__ = [
     "ViewSettings",
     "block_mask",
     "box_mask",
+    "box_view",
+    "box_within",
     "cell_positions",
     "cells",
     "channel_mask",
     "corrupt",
+    "cube_rotations",
     "distances",
+    "equally_sharp",
     "in_mm",
     "in_volume",
     "inverse_block_mask",
@@ -61,6 +69,7 @@ __all__ = [
     "positions",
     "random_mask",
     "resample",
+    "rotate",
     "sample_key",
     "upsample_mask",
     "view_draw",

@@ -19,6 +19,8 @@ from medssl.views.change import Change, on_picked, one_of, per_sample
 
 _NOTHING = 1e-8  # a weight that no float32 sum sees; denormal ones make products 10 times slower
 _SIGMAS = 6.1  # from where a Gaussian's weights are below that
+_HALF = 0.4247  # standard deviation of a Gaussian over its width at half its height
+_SAME = 1.01  # spacings that differ by less are the same
 _LEAST_ROWS = 16  # of a matrix that are multiplied at once
 
 
@@ -98,6 +100,24 @@ def gaussian_blur(batch: Tensor, sigma: Tensor) -> Tensor:
     for axis in range(batch.ndim - 2):
         batch = along(batch, gaussian_matrix(sigma[:, axis], batch.shape[2 + axis]), axis, far)
     return batch
+
+
+def equally_sharp(batch: Tensor, spacing: Tensor, voxel: Tensor) -> Tensor:
+    """Images blurred along their finer axes, until all axes are as unsharp as the coarsest.
+
+    Resampled to one spacing, an image is still smoother along an axis whose voxels were longer. A
+    voxel of s mm is taken for a Gaussian of that width at half its height, and widths add as
+    squares: what an axis lacks to the longest s is blurred.
+
+    Args:
+        batch: float32 (B, C, *spatial); on a CPU it may be overwritten.
+        spacing: mm of the voxels that the images were made from, (B, d).
+        voxel: mm of their own, (B, d).
+    """
+    longest = spacing.amax(1, keepdim=True)
+    uneven = longest > spacing.amin(1, keepdim=True) * _SAME
+    sigma = _HALF * (longest.square() - spacing.square()).clamp(min=0).sqrt() / voxel
+    return on_picked(uneven[:, 0], gaussian_blur, batch, sigma)
 
 
 def coarsen(batch: Tensor, factor: Tensor) -> Tensor:

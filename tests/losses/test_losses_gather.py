@@ -24,6 +24,7 @@ from medssl.losses import (
     sinkhorn,
 )
 from medssl.losses.off_diagonal import by_samples
+from medssl.methods.pretext import answered
 from medssl.processes import gather_rows
 
 
@@ -134,6 +135,14 @@ def halves(z: Tensor) -> Tensor:
     return z.unflatten(1, (2, -1))
 
 
+class Answered(torch.nn.Module):
+    """The loss of pretext tasks, the first embeddings being the logits of what the others ask."""
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, K) each."""
+        return answered(z1, z2.argmax(1), z1).loss
+
+
 LOSSES = {
     "DINO": Centred(),
     "InfoNCE": InfoNCE(0.2),
@@ -148,6 +157,7 @@ LOSSES = {
     "BarlowTwins, wide": Wide(BarlowTwins(0.1)),
     "SwAV": Swapped(),
     "DeepCluster": Clustered(),
+    "answered": Answered(),
     "VICReg": VICReg(),
     "VICReg, wide": Wide(VICReg()),
     "PixelConsistency": Cells(),

@@ -33,6 +33,13 @@ def test_agrees_with_loops(way):
     torch.testing.assert_close(way(q, k, v).double(), slow(q, k, v), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("way", [attention, room._plain])
+def test_fewer_keys_than_queries(way):
+    q, k, v = projections(6, torch.float32)
+    k, v = k[:, :, :2], v[:, :, :2]
+    torch.testing.assert_close(way(q, k, v).double(), slow(q, k, v), rtol=1e-5, atol=1e-6)
+
+
 def test_both_ways_have_one_value_and_gradient():
     q, k, v = projections(7, torch.float64)
     weight = torch.randn(2, 4, 7, 8, dtype=torch.float64)

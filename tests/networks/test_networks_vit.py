@@ -112,3 +112,16 @@ def test_refusals():
         TransformerBlock(10, 3)
     with pytest.raises(ValueError, match="does not divide"):
         split_patches(image(2), (5, 5))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_first_tokens_alone_can_be_attended_to(dims: int):
+    vit = small(dims)
+    tokens = torch.randn(2, 7, 24)
+    seen = (torch.arange(7) < 3).expand(2, 1, 1, 7)
+    first = vit.encode_embedded(tokens, context=3)
+    torch.testing.assert_close(first, vit.encode_embedded(tokens, seen))
+    torch.testing.assert_close(vit.encode_embedded(tokens, context=7), vit.encode_embedded(tokens))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = vit.encode_embedded(tokens, context=3)
+    torch.testing.assert_close(half.float(), first, rtol=0.05, atol=0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import yaml
 
 from medssl.config import load
 from medssl.errors import MedsslError
+from medssl.methods import METHODS, Samples
+from medssl.networks import build_encoder
+from medssl.store import Store
 from medssl.studies import compare
 from medssl.studies.settings import Study
 
@@ -207,6 +211,42 @@ def test_a_method_that_collapses_does_not_stop_the_others(pipeline, finished, mo
     )
     for file, text in kept.items():
         file.write_text(text)
+
+
+def test_a_method_that_refuses_one_encoder_takes_the_next(finished):
+    _, _, out = finished
+    store, data = Store.open(out / "stores" / "stripes"), load(Study, values=TINY).data["stripes"]
+    vit = {"patch_size": 4, "embed_dim": 24, "depth": 1, "heads": 2}
+    both = data.model_copy(update={"encoders": {**data.encoders, "vit": vit}})
+    encoders, costs, refused = compare.fitting_encoders(both, store, ["mp3", "rotation"], out)
+    assert encoders == {"mp3": "vit", "rotation": "unet"}
+    assert {name: cost.passes for name, cost in costs.items()} == {"mp3": 1, "rotation": 1}
+    assert refused == {}
+    uneven = data.model_copy(
+        update={"encoders": {**data.encoders, "vit": {**vit, "patch_size": 5}}}
+    )
+    encoders, _, refused = compare.fitting_encoders(uneven, store, ["mp3"], out)
+    assert encoders == {}
+    assert re.match("unet: .*vision transformer.*; vit: .*whole number of cells", refused["mp3"])
+
+
+@pytest.mark.parametrize("preset", ["cpu", "gpu"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_a_row_of_every_data_set(preset, method):
+    """With the patch of its preset, one of the encoders there can be built into it."""
+    study = load(Study, ROOT / "configs" / "compare_methods" / f"{preset}.yaml")
+    kind = METHODS[method]
+    for data in study.data.values():
+        patch, reasons = data.pretrain["patch_size"], []
+        for encoder, options in data.encoders.items():
+            try:
+                built = build_encoder(encoder, len(patch), 1, **options)
+                kind(kind.Config(), built, Samples(tuple(patch), 64))
+                break
+            except ValueError as error:
+                reasons.append(f"{encoder}: {error}")
+        else:
+            pytest.fail(f"{method} is left out on {data.folder}: {reasons}")
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])

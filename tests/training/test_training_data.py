@@ -325,6 +325,9 @@ def test_every_voxel_says_where_in_the_volume_it_lies(tmp_path, size, more, cach
             inside.index_fill_(axis, torch.tensor([0, size[axis] - 1]), False)
         assert inside.sum() > 10
         torch.testing.assert_close(mm[:, inside], image[:, inside], rtol=0, atol=0.02)
+        ends = [end.reshape(-1, *[1] * len(size)) for end in crops.inside()]
+        box = ((voxels[0] >= ends[0]) & (voxels[0] <= ends[1])).all(0)
+        assert torch.equal(box, ((mm >= 0) & (mm <= extent)).all(0))
         assert crops.extent[0].tolist() == [16.0, 6.0, 20.0]
         assert sample["subject"] == (0 if sample["volume"] == 0 else 1)
     assert torch.allclose(crops.centre()[0] * crops.extent[0], mm.flatten(1).mean(1), atol=1e-4)
