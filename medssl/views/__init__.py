@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medssl.views.cells import Cells, cells, distances, near_pairs
+from medssl.views.cells import Cells, cells, distances, far_pairs, near_pairs
 from medssl.views.corrupt import corrupt
 from medssl.views.draw import Draw, sample_key
 from medssl.views.intensity import IntensityParams, IntensitySettings
@@ -48,6 +48,7 @@ __all__ = [
     "channel_mask",
     "corrupt",
     "distances",
+    "far_pairs",
     "in_mm",
     "in_volume",
     "inverse_block_mask",
