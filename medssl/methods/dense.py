@@ -106,6 +106,15 @@ class DenseEmbedding(JointEmbedding):
         shown = cells(other, self.grid).inside.take_along_dim(found.index, 1)
         return Partners(found.index, found.valid & shown)
 
+    @staticmethod
+    @torch.no_grad()
+    def most_alike(embedded: Embedded, other: Embedded) -> Partners:
+        """The cell of the other view that is most like each cell to the encoder (Wang et al. 2021,
+        "DenseCL", eq. 3)."""
+        one, two = (F.normalize(each.local.float(), dim=2) for each in (embedded, other))
+        index = (one @ two.transpose(1, 2)).argmax(2)
+        return Partners(index, torch.ones_like(index, dtype=torch.bool))
+
     def cells(self, view: View) -> Cells:
         """Where the cells of a view lie in the crop."""
         return cells(view, self.grid)
@@ -120,20 +129,20 @@ class DenseEmbedding(JointEmbedding):
         one, other = self.embed_cells(views)
         shown = self._enlarged(self.matched(first, second).valid.float(), first)
         middle = sum(n // 2 * math.prod(self.grid[k + 1 :]) for k, n in enumerate(self.grid))
-        asked = F.normalize(self.matched(second, first).of(one.cells)[:, middle].float(), dim=1)
-        likeness = (F.normalize(other.cells.float(), dim=2) @ asked[:, :, None])[..., 0]
+        asked = self.matched(second, first).of(one.cells)[:, middle, None]
+        likeness = F.cosine_similarity(other.cells.float(), asked.float(), dim=2)
         axes = tuple(range(1, crops.image.ndim))
-        dark, bright = crops.image.amin(axes), crops.image.amax(axes)
-        least, most = likeness.amin(1), likeness.amax(1)
-        share = (likeness - least[:, None]) / (most - least).clamp(min=1e-6)[:, None]
-        painted = self._enlarged(dark[:, None] + share * (bright - dark)[:, None], second)
-        low = dark.reshape(-1, *(1,) * (crops.image.ndim - 1))
+        dark, bright = (f(crops.image, axes)[:, None] for f in (torch.amin, torch.amax))
+        least, most = (f(likeness, 1)[:, None] for f in (torch.amin, torch.amax))
+        share = (likeness - least) / (most - least).clamp(min=1e-6)
+        painted = self._enlarged(dark + share * (bright - dark), second)
+        low = dark.reshape(-1, *(1,) * len(axes))
         return {
             "crop": crops.image,
             "view 1": first.image,
             "view 2": second.image,
-            "of 1 in 2": first.image.where(shown > 0, low),
-            "like 2's middle": painted.expand_as(second.image),
+            "paired of 1": first.image.where(shown > 0, low),
+            "like middle of 2": painted.expand_as(second.image),
         }
 
     def _enlarged(self, values: Tensor, view: View) -> Tensor:

@@ -19,9 +19,8 @@ from medssl.methods.dense import (
     Partners,
     watched,
 )
-from medssl.networks import Encoder, Queue
-from medssl.processes import gather_rows
-from medssl.views import View, distances
+from medssl.networks import Encoder, SubjectQueue
+from medssl.views import View, distances, far_pairs
 
 
 class DenseContrastConfig(DenseTeacherConfig):
@@ -57,26 +56,20 @@ class DenseContrast(DenseStudentTeacher):
         self._by_place = config.correspondence == "geometry"
         self._weight, self._far = config.dense, config.far
         self._loss = CellInfoNCE(config.temperature)
-        # A row: the projection of a crop, that of its cells, and its subject; -1 for none yet.
-        self.queue = Queue(config.queue, 2 * config.projection + 1) if config.queue else None
-        if self.queue is not None:
-            self.queue.rows[:, -1] = -1
+        # A row holds the projection of a crop and the mean of those of its cells.
+        self.queue = SubjectQueue(config.queue, 2 * config.projection)
 
     def step(self, crops: Crops) -> Step:
         """The losses of whole views and of cells, of each view against the teacher's other one."""
         views = self.mapped_views(crops)
         k1, k2 = self.taught(views)
         q1, q2 = self.embed_cells(views)
-        far = self.far(*views)
-        partners = self.partners(views[0], views[1], q1, k2)
-        back = self.partners(views[1], views[0], q2, k1)
-        earlier = None if self.queue is None else self.queue.rows
-        there = self._both(crops, q1, k2, partners, far, earlier)
-        here = self._both(
-            crops, q2, k1, back, None if far is None else far.transpose(1, 2), earlier
-        )
-        if self.queue is not None:
-            self.queue.push(self._row(crops, k1))
+        first, second = views
+        partners = self.partners(first, second, q1, k2)
+        back = self.partners(second, first, q2, k1)
+        there = self._losses(crops, q1, k2, partners, self.far(first, second))
+        here = self._losses(crops, q2, k1, back, self.far(second, first))
+        self.queue.push(_rows(k1), crops.subject)
         whole, dense, trivial = (torch.stack(pair).mean() for pair in zip(there, here, strict=True))
         return Step(
             (1 - self._weight) * whole + self._weight * dense,
@@ -87,51 +80,36 @@ class DenseContrast(DenseStudentTeacher):
         )
 
     def partners(self, view: View, other: View, query: Embedded, key: Embedded) -> Partners:
-        """The partner of every cell: by place, or the most alike to the encoder."""
-        if self._by_place:
-            return self.matched(view, other)
-        with torch.no_grad():
-            one, two = (F.normalize(each.local.float(), dim=2) for each in (query, key))
-            index = (one @ two.transpose(1, 2)).argmax(2)
-        return Partners(index, torch.ones_like(index, dtype=torch.bool))
+        """The partner of every cell of a view in the other one."""
+        return self.matched(view, other) if self._by_place else self.most_alike(query, key)
 
-    def far(self, first: View, second: View) -> Tensor | None:
-        """Which cells of the second view are negatives of which of the first: bool (B, P, P)."""
+    def far(self, view: View, other: View) -> Tensor | None:
+        """Which cells of the other view are negatives of which cells: bool (B, P, P)."""
         if self._far is None:
             return None
-        one, other = self.cells(first), self.cells(second)
-        return (distances(one, other) > self._far) & other.inside[:, None]
+        one, two = self.cells(view), self.cells(other)
+        return far_pairs(two, distances(one, two), self._far)
 
-    def _both(
-        self,
-        crops: Crops,
-        query: Embedded,
-        key: Embedded,
-        partners: Partners,
-        far: Tensor | None,
-        earlier: Tensor | None,
+    def _losses(
+        self, crops: Crops, query: Embedded, key: Embedded, partners: Partners, far: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss of whole views, of cells, and what both are where all is the same."""
-        rows = gather_rows(self._row(crops, key))
-        if earlier is not None:
-            rows = torch.cat((rows, earlier))
-        whole, dense = rows[:, :-1].chunk(2, dim=1)
-        subject = rows[:, -1].long()
-        # Another crop of the same body may show the same place.
-        allowed = (subject != crops.subject[:, None]) & (subject >= 0)
-        valid = torch.ones_like(partners.valid[:, :1])
+        """The loss of whole views, that of cells, and their sum where everything is the same."""
+        # Another crop of the same subject may show the same place: it is no negative.
+        rows, allowed = self.queue.others(_rows(key), crops.subject)
+        whole, cells = rows.chunk(2, dim=1)
+        one = torch.ones_like(partners.valid[:, :1])
         own = None if far is None else key.cells
-        of_whole = self._loss(query.whole[:, None], key.whole[:, None], valid, whole, allowed)
+        of_whole = self._loss(query.whole[:, None], key.whole[:, None], one, whole, allowed)
         of_cells = self._loss(
-            query.cells, partners.of(key.cells), partners.valid, dense, allowed, own, far
+            query.cells, partners.of(key.cells), partners.valid, cells, allowed, own, far
         )
-        trivial = (1 - self._weight) * self._loss.trivial(valid, allowed)
+        trivial = (1 - self._weight) * self._loss.trivial(one, allowed)
         trivial = trivial + self._weight * self._loss.trivial(partners.valid, allowed, far)
         return of_whole, of_cells, trivial
 
-    @torch.no_grad()
-    def _row(self, crops: Crops, key: Embedded) -> Tensor:
-        """What is kept of every crop: float32 (B, 2 D + 1)."""
-        parts = (key.whole, key.cells.mean(1))
-        unit = [F.normalize(part.float(), dim=1) for part in parts]
-        return torch.cat((*unit, crops.subject[:, None].float()), dim=1)
+
+@torch.no_grad()
+def _rows(key: Embedded) -> Tensor:
+    """What others are told apart from: float32 (B, 2 D)."""
+    parts = (key.whole, key.cells.mean(1))
+    return torch.cat([F.normalize(part.float(), dim=1) for part in parts], dim=1)

@@ -23,6 +23,7 @@ from medssl.networks.propagation import Propagation
 from medssl.networks.prototypes import Prototypes
 from medssl.networks.queue import Queue
 from medssl.networks.resnet import ResNet
+from medssl.networks.subject_queue import SubjectQueue
 from medssl.networks.swin import Swin
 from medssl.networks.teacher import Teacher, cosine_between
 from medssl.networks.unet import UNetEncoder
@@ -50,6 +51,7 @@ __all__ = [
     "Queue",
     "ResNet",
     "Segmenter",
+    "SubjectQueue",
     "Swin",
     "Teacher",
     "TokenReconstructor",

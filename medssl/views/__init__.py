@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medssl.views.boxes import Edges, box_view, box_within
-from medssl.views.cells import Cells, cells, distances, near_pairs
+from medssl.views.cells import Cells, cells, distances, far_pairs, near_pairs
 from medssl.views.corrupt import corrupt
 from medssl.views.cube import cube_rotations, rotate
 from medssl.views.draw import Draw, sample_key
@@ -56,6 +56,7 @@ __all__ = [
     "cube_rotations",
     "distances",
     "equally_sharp",
+    "far_pairs",
     "in_mm",
     "in_volume",
     "inverse_block_mask",

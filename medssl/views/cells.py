@@ -57,6 +57,12 @@ def distances(first: Cells, second: Cells) -> Tensor:
     return square.sqrt()
 
 
+def far_pairs(second: Cells, apart: Tensor, least: float) -> Tensor:
+    """Cells of the second of two views that show another place: farther away than `least` mm, by
+    the views' `distances` (B, P, Q), and inside the crop. Returns bool (B, P, Q)."""
+    return (apart > least) & second.inside[:, None]
+
+
 def near_pairs(first: Cells, second: Cells, apart: Tensor, share: float) -> Tensor:
     """Cells of two views that show nearly the same place (Xie et al. 2021, "Propagate yourself",
     eq. 1): nearer than a share of the larger of the two views' cell diagonals.

@@ -147,7 +147,7 @@ def test_the_preview_is_brightest_where_the_middle_is(dims: int):
         return [replace(one, cells=code(view)) for one, view in made]
 
     method.embed_cells = by_place
-    shown = method.preview(batch)["like 2's middle"]
+    shown = method.preview(batch)["like middle of 2"]
     half = 16 // 2
     middle = shown[(slice(None), 0, *(half,) * dims)]
     second, first = method.mapped_views(batch)[::-1]

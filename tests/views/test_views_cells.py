@@ -13,6 +13,7 @@ from medssl.views import (
     ViewSettings,
     cells,
     distances,
+    far_pairs,
     make_view,
     near_pairs,
     sample_key,
@@ -70,6 +71,7 @@ def test_pairs_are_those_of_a_loop_in_mm(dims: int, how: str):
                     assert bool(near[sample, p, q]) == (gap < most and inside and also)
     assert near.any()
     assert not near.all()
+    assert torch.equal(far_pairs(other, apart, 5.0), (apart > 5) & other.inside[:, None])
 
 
 def diagonal(view: View, sample: int, grid: tuple[int, ...], spacing: tuple[float, ...]) -> float:
