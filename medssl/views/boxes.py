@@ -16,15 +16,20 @@ reaches from -0.5 to 0.5."""
 
 
 def box_within(edges: Edges, sides: Tensor, unit: Tensor) -> Edges:
-    """Smaller boxes, anywhere inside larger ones.
+    """Smaller boxes, anywhere inside larger ones: whole voxels from where those begin.
+
+    So a box that is as long along each axis is read between voxels alike along each: an axis along
+    which it has no room would else be the only one that is not smoothed.
 
     Args:
         edges: the larger ones.
         sides: of the smaller ones, in voxels of the crop, (B, d).
-        unit: where each lies, from 0, at the one end of its room, to 1, at the other, (B, d).
+        unit: where each lies, from 0, at the one end of its room, to below 1, (B, d).
     """
     first, last = edges
-    start = first + unit * (last - first - sides)
+    room = (last - first - sides).clamp(min=0)
+    # A side that was computed may be longer than it should be by a rounding.
+    start = first + (unit * ((room + 1e-4).floor() + 1)).floor()
     return start, start + sides
 
 

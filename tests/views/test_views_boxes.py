@@ -36,13 +36,18 @@ def test_a_straight_ramp_is_read_exactly_and_the_view_knows_its_mm():
     torch.testing.assert_close(found, view.image * spacing.reshape(1, 3, 1, 1, 1))
 
 
-def test_boxes_lie_within_others():
+def test_boxes_lie_within_others_whole_voxels_in():
     outer = edges([-0.5, 2.0], [9.5, 6.0])
-    sides = torch.tensor([[4.0, 4.0]])
-    for unit, start in ((0.0, [-0.5, 2.0]), (0.5, [2.5, 2.0]), (1.0, [5.5, 2.0])):
+    sides = torch.tensor([[4.3, 4.0]])
+    for unit, start in ((0.0, -0.5), (0.17, 0.5), (0.5, 2.5), (0.999, 4.5)):
         first, last = box_within(outer, sides, torch.full((1, 2), unit))
-        assert first.tolist() == [start]
+        assert first.tolist() == [[start, 2.0]]
         assert torch.equal(last, first + sides)
+    # All that there are come equally often.
+    unit = torch.arange(600.0)[:, None] / 600
+    wide = tuple(end.expand(600, -1)[:, :1] for end in outer)
+    first, _ = box_within(wide, torch.full((600, 1), 4.3), unit)
+    assert torch.unique(first, return_counts=True)[1].tolist() == [100] * 6
 
 
 def test_what_does_not_belong_together_is_refused():
