@@ -14,10 +14,12 @@ from medssl.networks.models import (
     Classifier,
     EncoderOnly,
     Segmenter,
+    build_embedding,
     build_encoder,
     build_model,
 )
 from medssl.networks.norms import BatchNorm
+from medssl.networks.place_embedding import PlaceEmbedding, PlaceMaps, PlacePoints
 from medssl.networks.prototypes import Prototypes
 from medssl.networks.queue import Queue
 from medssl.networks.resnet import ResNet
@@ -40,6 +42,9 @@ __all__ = [
     "MedNeXt",
     "Memory",
     "PatchHead",
+    "PlaceEmbedding",
+    "PlaceMaps",
+    "PlacePoints",
     "Projector",
     "Prototypes",
     "Queue",
@@ -50,6 +55,7 @@ __all__ = [
     "TokenReconstructor",
     "UNetEncoder",
     "ViT",
+    "build_embedding",
     "build_encoder",
     "build_model",
     "cosine_between",
