@@ -16,6 +16,7 @@ from torch import Tensor
 
 from medssl.losses import PlaceContrast
 from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
+from medssl.methods.place_preview import marked, shown
 from medssl.methods.view_config import ViewConfig
 from medssl.networks import Encoder, PlaceEmbedding, PlaceMaps, PlacePoints, pooled
 from medssl.views import (
@@ -133,23 +134,27 @@ class AnatomicalEmbedding(Method):
         return [view.image for view in self._pair(crops)]
 
     def preview(self, crops: Crops) -> dict[str, Tensor]:
-        """A crop with a voxel in its middle slice, its similarity to all voxels of that crop and of
-        the next one, and the place found there. Similarities are the largest over the slices, and
-        stretched to each crop's range.
+        """Every crop with a voxel of its middle slice, how alike that is to all voxels of the crop
+        itself and of the next one, and where it is found there. Similarities are the largest over
+        the slices, and stretched to each crop's range.
         """
         image, size = crops.image[:, :1], crops.image.shape[2:]
-        maps = self.network(crops.image)
+        maps, network = self.network(crops.image), self.network
         point = crops.draw.fork(1003).uniform(0.3, 0.7, len(size), 1)
         point = (point * torch.tensor(size, device=point.device)[:, None]).floor()
         if len(size) == 3:
             point[:, 2] = size[2] // 2
-        asked = self.network.sample(maps, point)
-        other = PlaceMaps(*(cells.roll(-1, 0) for cells in maps))
-        found, _ = self.network.find(asked, other)
-        shown = {"voxel": _marked(image, point), "similarity": _shown(self, asked, maps, image)}
-        shown["found in the next"] = _marked(image.roll(-1, 0), found.round())
-        shown["similarity to the next"] = _shown(self, asked, other, image)
-        return shown
+        asked = network.sample(maps, point)
+        after = PlaceMaps(*(cells.roll(-1, 0) for cells in maps))
+        alike, alike_after = (
+            network.upsample(network.similarity(asked, some), size) for some in (maps, after)
+        )
+        return {
+            "voxel": marked(image, point),
+            "similarity": shown(alike, image),
+            "found in the next": marked(image.roll(-1, 0), network.find(asked, after)[0]),
+            "similarity to the next": shown(alike_after, image),
+        }
 
     def bundle_state(self) -> dict[str, Tensor]:
         """The encoder's weights, and the heads' as ``embedding.*``."""
@@ -202,34 +207,3 @@ def _watched(points: PlacePoints) -> Tensor:
     """A few points of every sample, both vectors as one whose cosine is their mean cosine."""
     few = torch.cat(points, dim=2)[:, :_WATCHED] / math.sqrt(2)
     return few.flatten(0, 1)
-
-
-def _marked(image: Tensor, point: Tensor) -> Tensor:
-    """Images with a bright voxel and its neighbours in the plane, (B, 1, *size); the slice that has
-    it is shown instead of the middle one."""
-    if image.ndim == 5:
-        depth = point[:, 2, 0].long().clamp(0, image.shape[4] - 1)
-        index = depth.reshape(-1, 1, 1, 1, 1).expand(*image.shape[:4], 1)
-        image = image.gather(4, index).expand(image.shape)
-    axes = [torch.arange(n, device=image.device) for n in image.shape[2:4]]
-    near = [(axis - point[:, k]).abs() for k, axis in enumerate(axes)]
-    cross = (near[0][:, :, None] + near[1][:, None]) <= 1
-    top = image.amax(tuple(range(1, image.ndim)), keepdim=True)
-    return torch.where(
-        cross.reshape(len(image), 1, *cross.shape[1:], *(1,) * (image.ndim - 4)), top, image
-    )
-
-
-def _shown(
-    method: AnatomicalEmbedding, asked: PlacePoints, maps: PlaceMaps, image: Tensor
-) -> Tensor:
-    """A similarity as an image with the range of `image`, (B, 1, *size)."""
-    network, size = method.network, image.shape[2:]
-    found = network.upsample(network.similarity(asked, maps), size)
-    if found.ndim == 5:
-        found = found.amax(4, keepdim=True).expand(found.shape)
-    axes = tuple(range(1, found.ndim))
-    low, high = (image.amin(axes, keepdim=True), image.amax(axes, keepdim=True))
-    least = found.amin(axes, keepdim=True)
-    span = (found.amax(axes, keepdim=True) - least).clamp(min=1e-6)
-    return low + (found - least) / span * (high - low)
