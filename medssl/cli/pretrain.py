@@ -33,6 +33,7 @@ METHOD_NAMES = (
     "rotation",
     "relative_position",
     "mp3",
+    "anatomical_embedding",
 )
 
 

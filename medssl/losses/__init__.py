@@ -18,6 +18,7 @@ from medssl.losses.mixed_barlow import MixedBarlow
 from medssl.losses.negative_cosine import NegativeCosine
 from medssl.losses.nt_xent import NTXent
 from medssl.losses.pixel_consistency import PixelConsistency
+from medssl.losses.place_contrast import PlaceContrast
 from medssl.losses.relation import Relation
 from medssl.losses.sinkhorn import sinkhorn
 from medssl.losses.swav import SwAV
@@ -40,6 +41,7 @@ __all__ = [
     "NTXent",
     "NegativeCosine",
     "PixelConsistency",
+    "PlaceContrast",
     "Relation",
     "SwAV",
     "Target",

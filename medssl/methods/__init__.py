@@ -1,6 +1,7 @@
 """The self-supervised methods by name."""
 
 from medssl.errors import MedsslError
+from medssl.methods.anatomical_embedding import AnatomicalEmbedding
 from medssl.methods.barlow import Barlow
 from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
 from medssl.methods.byol import BYOL
@@ -53,6 +54,7 @@ METHODS: dict[str, type[Method]] = {
     "rotation": Rotation,
     "relative_position": RelativePosition,
     "mp3": MP3,
+    "anatomical_embedding": AnatomicalEmbedding,
 }
 
 

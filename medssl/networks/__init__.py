@@ -15,10 +15,12 @@ from medssl.networks.models import (
     Classifier,
     EncoderOnly,
     Segmenter,
+    build_embedding,
     build_encoder,
     build_model,
 )
 from medssl.networks.norms import BatchNorm
+from medssl.networks.place_embedding import PlaceEmbedding, PlaceMaps, PlacePoints
 from medssl.networks.propagation import Propagation
 from medssl.networks.prototypes import Prototypes
 from medssl.networks.queue import Queue
@@ -45,6 +47,9 @@ __all__ = [
     "MedNeXt",
     "Memory",
     "PatchHead",
+    "PlaceEmbedding",
+    "PlaceMaps",
+    "PlacePoints",
     "Projector",
     "Propagation",
     "Prototypes",
@@ -57,6 +62,7 @@ __all__ = [
     "TokenReconstructor",
     "UNetEncoder",
     "ViT",
+    "build_embedding",
     "build_encoder",
     "build_model",
     "cosine_between",
