@@ -8,6 +8,7 @@ from medssl.methods.dcl import DCL
 from medssl.methods.deepcluster import DeepCluster
 from medssl.methods.dino import DINO
 from medssl.methods.directpred import DirectPred
+from medssl.methods.global_local import GlobalLocal
 from medssl.methods.gmml import GMML
 from medssl.methods.hybrid import Hybrid
 from medssl.methods.intensity_config import check_views
@@ -43,6 +44,7 @@ METHODS: dict[str, type[Method]] = {
     "dino": DINO,
     "sit": SiT,
     "hybrid": Hybrid,
+    "global_local": GlobalLocal,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medssl.networks.decoder import Decoder
+from medssl.networks.decoder import Ascent, Decoder, first_stages_of_decoder
 from medssl.networks.direct_predictor import DirectPredictor
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead, Embedder, PatchHead, Projector, pooled
@@ -28,6 +28,7 @@ from medssl.networks.vit import ViT
 
 __all__ = [
     "ENCODERS",
+    "Ascent",
     "BatchNorm",
     "ClassificationHead",
     "Classifier",
@@ -53,5 +54,6 @@ __all__ = [
     "build_encoder",
     "build_model",
     "cosine_between",
+    "first_stages_of_decoder",
     "pooled",
 ]
