@@ -37,8 +37,8 @@ class RegionContrast(nn.Module):
     """
 
     anchors: Tensor
-    near: Tensor
-    absent: Tensor
+    asked: Tensor
+    far: Tensor
 
     def __init__(self, lattice: Sequence[int], anchors: int = 13, temperature: float = 0.1) -> None:
         super().__init__()
@@ -50,16 +50,12 @@ class RegionContrast(nn.Module):
             )
         self.temperature, self.lattice = temperature, tuple(lattice)
         places = list(product(*map(range, lattice)))
-        number = {place: n for n, place in enumerate(places)}
-        chosen = sorted(random.Random(0).sample(places, min(anchors, len(places))))
-        steps = [step for step in product((-1, 0, 1), repeat=len(lattice)) if any(step)]
-        near = [
-            [number.get(tuple(map(sum, zip(place, step, strict=True))), -1) for step in steps]
-            for place in chosen
-        ]
-        self.register_buffer("anchors", torch.tensor([number[place] for place in chosen]))
-        self.register_buffer("near", torch.tensor(near).clamp(min=0))
-        self.register_buffer("absent", torch.tensor(near) < 0)
+        chosen = sorted(random.Random(0).sample(range(len(places)), min(anchors, len(places))))
+        beside = [[_touch(places[n], other) for other in places] for n in chosen]
+        asked = [n for n in range(len(places)) if any(row[n] for row in beside)]
+        self.register_buffer("anchors", torch.tensor(chosen))
+        self.register_buffer("asked", torch.tensor(asked))
+        self.register_buffer("far", ~torch.tensor([[row[n] for n in asked] for row in beside]))
 
     def forward(
         self,
@@ -90,12 +86,10 @@ class RegionContrast(nn.Module):
         with wide_pair(*flat, "contrast of regions") as pair:
             views = [F.normalize(rows.view(first.shape), dim=2) for rows in pair]
             places = [view[:, self.anchors] for view in views]
-            beside = torch.cat([view[:, self.near] for view in views], dim=2)
-            absent = self.absent.repeat(1, 2)
+            others = torch.cat([view[:, self.asked] for view in views], dim=1).mT
+            far = self.far.repeat(1, 2)
             opposites = [
-                self._scaled((beside @ place[..., None])[..., 0])
-                .masked_fill(absent, NOWHERE)
-                .logsumexp(2)
+                self._scaled(place @ others).masked_fill(far, NOWHERE).logsumexp(2)
                 for place in places
             ]
             alike = self._scaled((places[0] * places[1]).sum(2))
@@ -124,3 +118,7 @@ class RegionContrast(nn.Module):
 
     def _scaled(self, cosines: Tensor) -> Tensor:
         return cosines / self.temperature
+
+
+def _touch(one: Sequence[int], other: Sequence[int]) -> bool:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True)) == 1
