@@ -105,7 +105,7 @@ class GlobalLocal(JointEmbedding):
 
     def step(self, crops: Crops) -> Step:
         """The sum of both losses; they train different modules."""
-        if self.number == 0:
+        if self.number == 0 and not self._random:
             check_reach(crops, self._axis, self._partitions)
         first, second, *again = self.views(crops)
         partition = self.partition(crops)
