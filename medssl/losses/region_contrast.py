@@ -82,11 +82,12 @@ class RegionContrast(nn.Module):
             )
         if partition is not None and volume is not None:
             check_numbers(len(first), partition, volume)
-        flat = first.flatten(1), second.flatten(1)
-        with wide_pair(*flat, "contrast of regions") as pair:
-            views = [F.normalize(rows.view(first.shape), dim=2) for rows in pair]
-            places = [view[:, self.anchors] for view in views]
-            others = torch.cat([view[:, self.asked] for view in views], dim=1).mT
+        wanted = torch.cat((self.anchors, self.asked))
+        views = [view[:, wanted] for view in (first, second)]
+        with wide_pair(views[0].flatten(1), views[1].flatten(1), "contrast of regions") as pair:
+            wide = [F.normalize(v.view(views[0].shape), dim=2) for v in pair]
+            places = [v[:, : len(self.anchors)] for v in wide]
+            others = torch.cat([v[:, len(self.anchors) :] for v in wide], dim=1).mT
             far = self.far.repeat(1, 2)
             opposites = [
                 self._scaled(place @ others).masked_fill(far, NOWHERE).logsumexp(2)
