@@ -34,6 +34,7 @@ METHOD_NAMES = (
     "relative_position",
     "mp3",
     "anatomical_embedding",
+    "global_local",
 )
 
 

@@ -17,8 +17,10 @@ from medssl.losses.masked_mse import MaskedMSE, denormalise_patches, normalise_p
 from medssl.losses.mixed_barlow import MixedBarlow
 from medssl.losses.negative_cosine import NegativeCosine
 from medssl.losses.nt_xent import NTXent
+from medssl.losses.partition_contrast import PartitionContrast
 from medssl.losses.pixel_consistency import PixelConsistency
 from medssl.losses.place_contrast import PlaceContrast
+from medssl.losses.region_contrast import RegionContrast
 from medssl.losses.relation import Relation
 from medssl.losses.sinkhorn import sinkhorn
 from medssl.losses.swav import SwAV
@@ -40,8 +42,10 @@ __all__ = [
     "MixedBarlow",
     "NTXent",
     "NegativeCosine",
+    "PartitionContrast",
     "PixelConsistency",
     "PlaceContrast",
+    "RegionContrast",
     "Relation",
     "SwAV",
     "Target",

@@ -10,6 +10,7 @@ from medssl.methods.deepcluster import DeepCluster
 from medssl.methods.dense_contrast import DenseContrast
 from medssl.methods.dino import DINO
 from medssl.methods.directpred import DirectPred
+from medssl.methods.global_local import GlobalLocal
 from medssl.methods.gmml import GMML
 from medssl.methods.hybrid import Hybrid
 from medssl.methods.intensity_config import check_views
@@ -55,6 +56,7 @@ METHODS: dict[str, type[Method]] = {
     "relative_position": RelativePosition,
     "mp3": MP3,
     "anatomical_embedding": AnatomicalEmbedding,
+    "global_local": GlobalLocal,
 }
 
 

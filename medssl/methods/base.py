@@ -25,10 +25,12 @@ class Samples:
     Attributes:
         patch_size: voxels of a view along each axis.
         volumes: how many volumes crops are cut from.
+        plane: of 2D crops of 3D volumes: "axial", "coronal", "sagittal" or, of each, "any".
     """
 
     patch_size: tuple[int, ...]
     volumes: int = 1
+    plane: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,12 @@ class Method(nn.Module):
     Attributes:
         number: of the step that is being computed, from 0; set by the loop.
         progress: how much of the run is done before that step, from 0 to below 1; set by the loop.
+        bands: the axis of the volumes, and into how many equal parts a method divides it; None
+            where it divides nothing. A run draws them.
     """
 
     Config: ClassVar[type[MethodConfig]]
+    bands: tuple[int, int] | None = None
 
     def __init__(self, config: Any, encoder: Encoder, samples: Samples) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medssl.networks.decoder import Decoder
+from medssl.networks.decoder import Ascent, Decoder, first_stages_of_decoder
 from medssl.networks.dense import DenseEmbedder, DenseProjector, dense_embedding
 from medssl.networks.direct_predictor import DirectPredictor
 from medssl.networks.encoder import Encoder
@@ -33,6 +33,7 @@ from medssl.networks.vit import ViT
 
 __all__ = [
     "ENCODERS",
+    "Ascent",
     "BatchNorm",
     "ClassificationHead",
     "Classifier",
@@ -67,5 +68,6 @@ __all__ = [
     "build_model",
     "cosine_between",
     "dense_embedding",
+    "first_stages_of_decoder",
     "pooled",
 ]

@@ -50,8 +50,8 @@ class UpStage(nn.Module):
         return F.leaky_relu(self.norm(self.conv(y)), 0.01)
 
 
-class Decoder(nn.Module):
-    """From an encoder's feature maps to a map on the image's own grid.
+class Ascent(nn.Module):
+    """From an encoder's feature maps up to finer ones: a decoder without its head.
 
     Where the encoder's finest map is coarser than the image, further stages lead up to stride 1 and
     the image itself is the last skip.
@@ -61,10 +61,67 @@ class Decoder(nn.Module):
         in_channels: channels of the image.
         channels: of the encoder's feature maps.
         strides: of the encoder's feature maps, ascending.
-        out_channels: channels of the result.
         width: channels at full resolution where the encoder has no map; grows with the stride.
         context: residual blocks on the coarsest map, which carry context further than the stages'
             single convolutions can.
+        count: of stages; None: all up to stride 1.
+
+    Attributes:
+        stage_strides: voxels of the image per voxel of each stage's result, descending.
+        channels: of the last stage's result.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        in_channels: int,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        width: int = 16,
+        context: int = 0,
+        count: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.strides = tuple(strides)
+        deepest = channels[-1]
+        self.context = nn.Sequential(*(ConvBlock(dims, deepest, deepest) for _ in range(context)))
+        ladder = _ladder(self.strides)[: None if count is None else count + 1]
+        self.stage_strides = tuple(ladder[1:])
+        widths = dict(zip(self.strides, channels, strict=True))
+        self.image_skip = self.strides[0] > 1 and ladder[-1] == 1
+        if self.image_skip:
+            self.stem = ConvBlock(dims, in_channels, width)
+        self.stages = nn.ModuleList()
+        inputs = widths[ladder[0]]
+        for above, stride in pairwise(ladder):
+            skip = widths.get(stride, width if stride == 1 else None)
+            outputs = widths.get(stride, min(inputs, width * stride))
+            self.stages.append(UpStage(dims, inputs, skip, outputs, above // stride))
+            inputs = outputs
+        self.channels = inputs
+
+    def forward(self, features: Sequence[Tensor], image: Tensor) -> Tensor:
+        """(B, channels, *ceil(spatial / the last stage's stride)).
+
+        Args:
+            features: the encoder's maps, finest first; sizes ceil(spatial / stride).
+            image: (B, in_channels, *spatial); only its size is used where the finest stride is 1.
+        """
+        maps = dict(zip(self.strides, features, strict=True))
+        if self.image_skip:
+            maps[1] = self.stem(channels_last(image))
+        x: Tensor = self.context(channels_last(features[-1]))
+        for stride, stage in zip(self.stage_strides, self.stages, strict=True):
+            x = stage(x, maps.get(stride))
+        return x
+
+
+class Decoder(Ascent):
+    """From an encoder's feature maps to a map on the image's own grid.
+
+    Args:
+        dims, in_channels, channels, strides, width, context: as of :class:`Ascent`.
+        out_channels: channels of the result.
     """
 
     def __init__(
@@ -77,39 +134,12 @@ class Decoder(nn.Module):
         width: int = 16,
         context: int = 0,
     ) -> None:
-        super().__init__()
-        self.strides = tuple(strides)
-        deepest = channels[-1]
-        self.context = nn.Sequential(*(ConvBlock(dims, deepest, deepest) for _ in range(context)))
-        ladder = _ladder(self.strides)
-        self.stage_strides = tuple(ladder[1:])
-        widths = dict(zip(self.strides, channels, strict=True))
-        self.image_skip = self.strides[0] > 1
-        if self.image_skip:
-            self.stem = ConvBlock(dims, in_channels, width)
-        self.stages = nn.ModuleList()
-        inputs = widths[ladder[0]]
-        for above, stride in pairwise(ladder):
-            skip = widths.get(stride, width if stride == 1 else None)
-            outputs = widths.get(stride, min(inputs, width * stride))
-            self.stages.append(UpStage(dims, inputs, skip, outputs, above // stride))
-            inputs = outputs
-        self.head = conv(dims, inputs, out_channels, 1, bias=True)
+        super().__init__(dims, in_channels, channels, strides, width, context)
+        self.head = conv(dims, self.channels, out_channels, 1, bias=True)
 
     def forward(self, features: Sequence[Tensor], image: Tensor) -> Tensor:
-        """(B, out_channels, *spatial).
-
-        Args:
-            features: the encoder's maps, finest first; sizes ceil(spatial / stride).
-            image: (B, in_channels, *spatial); only its size is used where the finest stride is 1.
-        """
-        maps = dict(zip(self.strides, features, strict=True))
-        if self.image_skip:
-            maps[1] = self.stem(channels_last(image))
-        x = self.context(channels_last(features[-1]))
-        for stride, stage in zip(self.stage_strides, self.stages, strict=True):
-            x = stage(x, maps.get(stride))
-        logits: Tensor = self.head(x)
+        """(B, out_channels, *spatial), of what :meth:`Ascent.forward` takes."""
+        logits: Tensor = self.head(super().forward(features, image))
         return crop_to(logits, image.shape[2:])
 
 
@@ -125,5 +155,33 @@ def decoder_for(encoder: Encoder, out_channels: int) -> Decoder:
         encoder.channels,
         encoder.strides,
         out_channels,
-        context=2 if encoder.local else 0,
+        context=_context(encoder),
     )
+
+
+def first_stages_of_decoder(encoder: Encoder, count: int) -> Ascent:
+    """The first stages of :func:`decoder_for`, under the names that they have there.
+
+    Args:
+        encoder: whose.
+        count: how many, fewer where the decoder has fewer.
+
+    Raises:
+        ValueError: it has none, as the encoder's only map is as fine as the image.
+    """
+    if count < 1 or encoder.strides[-1] == 1:
+        raise ValueError(
+            f"the decoder of an encoder with strides {encoder.strides} has no {count} stage(s)"
+        )
+    return Ascent(
+        encoder.dims,
+        encoder.in_channels,
+        encoder.channels,
+        encoder.strides,
+        context=_context(encoder),
+        count=count,
+    )
+
+
+def _context(encoder: Encoder) -> int:
+    return 2 if encoder.local else 0

@@ -54,7 +54,8 @@ class DataSet(StrictModel):
     ``encoders`` are names with their options; a method takes the first that it can be built with.
     ``passes`` is how many encoder passes each pretraining does (:mod:`medssl.studies.passes`).
     ``pretrain`` are keys of :class:`PretrainConfig`, the same for all methods; ``methods`` changes
-    some of them for one method, by its name.
+    some of them for one method, by its name. With ``method`` among them, the name is that of an
+    arm: the same method may be compared under several.
     """
 
     folder: str
@@ -78,7 +79,7 @@ class DataSet(StrictModel):
             **self.pretrain,
             **own,
             "options": {**self.pretrain.get("options", {}), **own.get("options", {})},
-            "method": method,
+            "method": own.get("method", method),
             "encoder": encoder,
             "encoder_options": self.encoders[encoder],
             "seed": seed,
@@ -115,8 +116,15 @@ class Study(StrictModel):
             MedsslError: METHOD_UNKNOWN.
         """
         chosen = sorted(METHODS) if self.method is None else self.method
+        arms = {
+            name
+            for data in self.data.values()
+            for name, own in data.methods.items()
+            if "method" in own
+        }
         for name in chosen:
-            method_class(name)
+            if name not in arms:
+                method_class(name)
         return list(chosen)
 
     def tasks_of(self, name: str) -> dict[str, TaskSettings]:

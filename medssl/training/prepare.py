@@ -85,7 +85,7 @@ def _method(
     options = configuration.load(kind.Config, values=config.options)
     encoder = build(Architecture(encoder=spec)).get_submodule("encoder")
     assert isinstance(encoder, Encoder)
-    samples = Samples(tuple(config.patch_size or ()), len(volume_ids))
+    samples = Samples(tuple(config.patch_size or ()), len(volume_ids), config.plane)
     try:
         return kind(options, encoder, samples), spec
     except ValueError as error:

@@ -31,6 +31,7 @@ from medssl.training.devices import check, is_leader, leave_to_leader
 from medssl.training.figures import curve_figure, preview_figure
 from medssl.training.folder import as_before, earlier_subjects, open_folder, remember_run
 from medssl.training.loop import History, LoopConfig
+from medssl.training.partition_figure import draw_partitions
 from medssl.training.prepare import AUTO, prepare, sized
 from medssl.training.pretrain_task import crops_of
 from medssl.training.sharding import usable
@@ -131,6 +132,9 @@ def pretrain(
             run.log_config(record)
         run.set_tags({"data_fingerprint": store.fingerprint(), "subjects": str(len(seen))})
         sample = next(iter(loader(source, min(4, config.batch_size), 0, 1, 0)))
+        if task.method.bands and is_leader():
+            draw_partitions(store, volume_ids, task.method.bands, out / "previews/partitions.png")
+            run.log_file(out / "previews/partitions.png", "previews")
 
         def after_step(step: int, _: Any) -> None:
             if step == 1 or step % config.preview_every == 0 or step == config.steps:

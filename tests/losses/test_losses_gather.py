@@ -17,8 +17,10 @@ from medssl.losses import (
     MixedBarlow,
     NegativeCosine,
     NTXent,
+    PartitionContrast,
     PixelConsistency,
     PlaceContrast,
+    RegionContrast,
     Relation,
     SwAV,
     VICReg,
@@ -26,7 +28,7 @@ from medssl.losses import (
 )
 from medssl.losses.off_diagonal import by_samples
 from medssl.methods.pretext import answered
-from medssl.processes import gather_rows
+from medssl.processes import gather_rows, world
 
 
 class Wide(torch.nn.Module):
@@ -159,6 +161,25 @@ class Placed(torch.nn.Module):
         allowed = allowed.expand(len(q), -1, -1)
         loss = PlaceContrast(0.3, hard=2)
         value: Tensor = loss(q, k, counts, candidates, allowed, q.sin()[:, :2], subject)
+
+
+PARTITION, VOLUME = torch.tensor([0, 1, 0, 1, 0, 2]), torch.tensor([0, 1, 1, 0, 2, 2])
+
+
+class Placed(torch.nn.Module):
+    """A loss that is told partition and volume of every sample, where it asks."""
+
+    def __init__(self, loss: torch.nn.Module, told: bool = True) -> None:
+        super().__init__()
+        self.loss, self.told = loss, told
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, D) each; regions, where there are any, are made of them."""
+        rank, own = world()[0], len(z1)
+        numbers = [n[rank * own : (rank + 1) * own] for n in (PARTITION, VOLUME) if self.told]
+        if isinstance(self.loss, RegionContrast):
+            z1, z2 = (torch.stack((z, (2 * z).sin(), (3 * z).cos()), dim=1) for z in (z1, z2))
+        value: Tensor = self.loss(z1, z2, *numbers)
         return value
 
 
@@ -173,6 +194,10 @@ LOSSES = {
     "MixedBarlow, wide": Wide(Mixed()),
     "PlaceContrast": Placed(),
     "Relation": Related(),
+    "G^D-": Placed(PartitionContrast(0.3, "views")),
+    "G^D": Placed(PartitionContrast(0.3, "partitions")),
+    "L^D": Placed(RegionContrast((1, 3), 2, 0.3)),
+    "L^R": Placed(RegionContrast((1, 3), 2, 0.3), told=False),
     "BarlowTwins": BarlowTwins(0.1),
     "BarlowTwins, wide": Wide(BarlowTwins(0.1)),
     "SwAV": Swapped(),

@@ -48,6 +48,7 @@ class Case:
         refused: names of `small_encoders.SMALL` that it cannot train.
         broken: ways to break it, by what they are.
         joined: whether two processes train exactly what one does.
+        patch: side of its crops of volumes of 16; 0: as large as they are.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
@@ -55,6 +56,7 @@ class Case:
     refused: tuple[str, ...] = ()
     broken: dict[str, Broken] = field(default_factory=dict)
     joined: bool = True
+    patch: int = 0
 
 
 def case(name: str) -> Case:

@@ -9,7 +9,10 @@ from medssl.errors import MedsslError
 from medssl.methods import METHODS
 from medssl.store import Store
 from medssl.store.splits import assign_splits
-from medssl.training.pretrain import PretrainConfig, automatic_patch, pretrain
+from medssl.training.data import loader
+from medssl.training.prepare import prepare
+from medssl.training.pretrain import PretrainConfig, automatic_patch, pretrain, resolve
+from medssl.training.pretrain_task import crops_of
 
 UNET = {"encoder": "unet", "encoder_options": {"widths": [4, 8]}}
 VIT = {
@@ -42,13 +45,44 @@ def test_a_run_leaves_a_bundle_its_rows_and_previews(blob_store, tmp_path, encod
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_in_2d_and_3d(blob_store, tmp_path, method):
-    options = case(method).options
-    result = pretrain(blob_store, tmp_path / "run", config(method, UNET, options=options, steps=1))
+    small, dims = case(method), Store.open(blob_store)["vol-0"].dims
+    values = {"options": small.options, "steps": 1}
+    if small.patch:
+        values["patch_size"] = [small.patch] * dims
+    result = pretrain(blob_store, tmp_path / "run", config(method, UNET, **values))
     assert [row["step"] for row in result.history.rows] == [1]
     assert result.previews[0].is_file()
     bundle = Bundle.load(result.bundle)
     assert bundle.spec.method == method
     assert bundle.model()(torch.zeros(1, 1, *[16] * bundle.spec.contract.dims))
+
+
+def test_a_run_draws_the_partitions_that_its_method_makes(blob_store, tmp_path):
+    dims = Store.open(blob_store)["vol-0"].dims
+    values = {"options": case("global_local").options, "patch_size": [8] * dims, "steps": 1}
+    result = pretrain(blob_store, tmp_path / "run", config("global_local", UNET, **values))
+    assert (tmp_path / "run/previews/partitions.png").is_file()
+    assert [path.name for path in result.previews] == ["step-00000001.png"]
+
+
+@pytest.mark.parametrize("blob_store", [3], indirect=True)
+@pytest.mark.parametrize(("plane", "axis"), [("axial", 2), ("coronal", 1), ("any", None)])
+def test_flat_crops_are_divided_across_their_plane(blob_store, tmp_path, plane, axis):
+    store = Store.open(blob_store)
+    values = {"options": case("global_local").options, "plane": plane, "patch_size": [16, 16]}
+    asked, ids = resolve(store, config("global_local", UNET, **values))
+    prepared = prepare(store, asked, ids, tmp_path)
+    batch = crops_of(next(iter(loader(prepared.source, 10, 0, 1, 0))))
+    found = prepared.task.method.partition(batch)
+    # a plane's place along the axis across it, in voxels of 1 mm of volumes of 16
+    across = batch.place[:, :, :-1].abs().sum(2).argmin(1)
+    if axis is not None:
+        assert across.tolist() == [axis] * 10
+    voxels = batch.place[torch.arange(10), across, -1]
+    assert found.tolist() == (voxels // 4 + (4 * across if axis is None else 0)).long().tolist()
+    assert len(set(found.tolist())) > 2
+    assert prepared.task.method.bands == (None if axis is None else (axis, 4))
+    prepared.task.method.step(batch).loss.backward()
 
 
 def test_options_of_a_method_made_of_two_are_resolved_and_kept(blob_store, tmp_path):
