@@ -146,7 +146,7 @@ class Answered(torch.nn.Module):
         return answered(z1, z2.argmax(1), z1).loss
 
 
-class Placed(torch.nn.Module):
+class Points(torch.nn.Module):
     """The loss of anatomical embeddings: three rows are the points of a sample, the last of which
     counts in some; every sample is of another subject."""
 
@@ -161,6 +161,7 @@ class Placed(torch.nn.Module):
         allowed = allowed.expand(len(q), -1, -1)
         loss = PlaceContrast(0.3, hard=2)
         value: Tensor = loss(q, k, counts, candidates, allowed, q.sin()[:, :2], subject)
+        return value
 
 
 PARTITION, VOLUME = torch.tensor([0, 1, 0, 1, 0, 2]), torch.tensor([0, 1, 1, 0, 2, 2])
@@ -192,7 +193,7 @@ LOSSES = {
     "DCLW": DCL(0.2, 0.5),
     "MixedBarlow": Mixed(),
     "MixedBarlow, wide": Wide(Mixed()),
-    "PlaceContrast": Placed(),
+    "PlaceContrast": Points(),
     "Relation": Related(),
     "G^D-": Placed(PartitionContrast(0.3, "views")),
     "G^D": Placed(PartitionContrast(0.3, "partitions")),
