@@ -6,7 +6,12 @@ from medssl.networks.decoder import Decoder
 from medssl.networks.direct_predictor import DirectPredictor
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead, Embedder, PatchHead, Projector, pooled
-from medssl.networks.mae import ConvReconstructor, TokenReconstructor
+from medssl.networks.mae import (
+    ConvReconstructor,
+    TokenDecoder,
+    TokenReconstructor,
+    visible_first,
+)
 from medssl.networks.mednext import MedNeXt
 from medssl.networks.memory import Memory
 from medssl.networks.models import (
@@ -47,6 +52,7 @@ __all__ = [
     "Segmenter",
     "Swin",
     "Teacher",
+    "TokenDecoder",
     "TokenReconstructor",
     "UNetEncoder",
     "ViT",
@@ -54,4 +60,5 @@ __all__ = [
     "build_model",
     "cosine_between",
     "pooled",
+    "visible_first",
 ]
