@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from medssl.bundle import EncoderSpec, InputContract, OtherSpec
 from medssl.config import StrictModel
 from medssl.networks import Encoder
 from medssl.views import Draw
@@ -25,15 +26,20 @@ class Samples:
     Attributes:
         patch_size: voxels of a view along each axis.
         volumes: how many volumes crops are cut from.
+        flat_size: where crops of 3D and 2D come in turn, voxels of a 2D view, ``patch_size`` being
+            of 3D; else empty.
+        flat_channels: of the 2D crops then.
     """
 
     patch_size: tuple[int, ...]
     volumes: int = 1
+    flat_size: tuple[int, ...] = ()
+    flat_channels: int = 1
 
 
 @dataclass(frozen=True)
 class Crops:
-    """A batch of crops, one of a volume each.
+    """A batch of crops, one of a volume each, all of one number of dimensions.
 
     Attributes:
         image: float32 (B, C, *crop), normalised.
@@ -116,13 +122,34 @@ class Method(nn.Module):
     Attributes:
         number: of the step that is being computed, from 0; set by the loop.
         progress: how much of the run is done before that step, from 0 to below 1; set by the loop.
+        both: whether it can be trained on crops of 3D and 2D in turn (``Samples.flat_size``), each
+            step on one kind. Its encoder is the 3D one then, and every step gives all trained
+            parameters a gradient (:func:`idle`).
     """
 
     Config: ClassVar[type[MethodConfig]]
+    both: ClassVar[bool] = False
 
     def __init__(self, config: Any, encoder: Encoder, samples: Samples) -> None:
         super().__init__()
         self.number, self.progress = 0, 0.0
+
+    @classmethod
+    def encoder_for(cls, asked: EncoderSpec) -> EncoderSpec:
+        """The encoder that the method trains where this one is asked for."""
+        return asked
+
+    def other_spec(
+        self, encoder: EncoderSpec, contract: InputContract, flat: InputContract | None
+    ) -> OtherSpec | None:
+        """What a bundle says of the encoder for the other number of dimensions, where there is one;
+        :meth:`bundle_state` then has its weights, ``other.encoder.*``.
+
+        Args:
+            encoder, contract: of the bundle.
+            flat: of the 2D crops, where crops of both were trained on.
+        """
+        return None
 
     def step(self, crops: Crops) -> Step:
         """The loss of a batch of crops."""
@@ -143,3 +170,10 @@ class Method(nn.Module):
         """The weights a bundle carries: the encoder's, and a decoder's where there is one."""
         prefixes = ("encoder.", "decoder.")
         return {k: v for k, v in self.state_dict().items() if k.startswith(prefixes)}
+
+
+def idle(*modules: nn.Module) -> Tensor:
+    """0, with a gradient of zeros for what is trained of these modules: what a step does not use.
+    Several processes wait for the gradient of every parameter in every step (DDP)."""
+    used = [p.flatten()[0] for m in modules for p in m.parameters() if p.requires_grad]
+    return 0.0 * torch.stack(used).sum() if used else torch.zeros(())
