@@ -21,6 +21,7 @@ from medssl.methods.simmim import SimMIM
 from medssl.methods.simsiam import SimSiam
 from medssl.methods.sit import SiT
 from medssl.methods.swav import SwAV
+from medssl.methods.uni4eye import Uni4Eye
 from medssl.methods.vicreg import VICReg
 
 METHODS: dict[str, type[Method]] = {
@@ -43,6 +44,7 @@ METHODS: dict[str, type[Method]] = {
     "dino": DINO,
     "sit": SiT,
     "hybrid": Hybrid,
+    "uni4eye": Uni4Eye,
 }
 
 

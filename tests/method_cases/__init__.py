@@ -63,10 +63,11 @@ def case(name: str) -> Case:
     return found
 
 
-def make(name: str, encoder: str = "unet", dims: int = 2, side: int = 16, **options: Any) -> Method:
-    """A small method with an encoder of `ENCODERS` or `SMALL`, the same every time."""
+def make(name: str, encoder: str = "", dims: int = 2, side: int = 16, **options: Any) -> Method:
+    """A small method with an encoder of `ENCODERS` or `SMALL`, the first of its case where none is
+    named; the same every time."""
     torch.manual_seed(0)
-    kind = method_class(name)
+    kind, encoder = method_class(name), encoder or case(name).encoders[0]
     family, sizes = (encoder, ENCODERS[encoder]) if encoder in ENCODERS else SMALL[encoder]
     built = build_encoder(family, dims, 1, **sizes)
     config = kind.Config(**(case(name).options | options))

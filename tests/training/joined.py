@@ -68,7 +68,7 @@ class WithTeacher(PretrainTask):
 
 def task_of(name):
     name, _, encoder = name.partition("/")
-    return WithTeacher(make(name, encoder or "unet", side=SIZE[0]))
+    return WithTeacher(make(name, encoder, side=SIZE[0]))
 
 
 def train(out, name, values, run, **more):

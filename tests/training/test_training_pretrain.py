@@ -42,8 +42,9 @@ def test_a_run_leaves_a_bundle_its_rows_and_previews(blob_store, tmp_path, encod
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_in_2d_and_3d(blob_store, tmp_path, method):
-    options = case(method).options
-    result = pretrain(blob_store, tmp_path / "run", config(method, UNET, options=options, steps=1))
+    options, encoder = case(method).options, {"unet": UNET, "vit": VIT}[case(method).encoders[0]]
+    settings = config(method, encoder, options=options, steps=1)
+    result = pretrain(blob_store, tmp_path / "run", settings)
     assert [row["step"] for row in result.history.rows] == [1]
     assert result.previews[0].is_file()
     bundle = Bundle.load(result.bundle)
