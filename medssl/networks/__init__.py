@@ -26,6 +26,7 @@ from medssl.networks.norms import BatchNorm
 from medssl.networks.prototypes import Prototypes
 from medssl.networks.queue import Queue
 from medssl.networks.resnet import ResNet
+from medssl.networks.slices import SliceEncoder
 from medssl.networks.swin import Swin
 from medssl.networks.teacher import Teacher, cosine_between
 from medssl.networks.unet import UNetEncoder
@@ -50,6 +51,7 @@ __all__ = [
     "Queue",
     "ResNet",
     "Segmenter",
+    "SliceEncoder",
     "Swin",
     "Teacher",
     "TokenDecoder",

@@ -67,7 +67,7 @@ class PretrainConfig(LoopConfig, CropConfig):
 
     method: str = "mae"
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own config")
-    encoder: str = Field("unet", description="unet, resnet, mednext, vit or swin")
+    encoder: str = Field("unet", description="unet, resnet, mednext, vit, swin or slices")
     encoder_options: dict[str, Any] = Field(default_factory=dict, description="see below")
     dims: Literal[2, 3, "both"] | None = None
     flat: CropConfig | None = Field(
