@@ -26,6 +26,7 @@ import typer
 from paired import take_turns
 from torch import Tensor, nn
 
+from medssl.bundle import EncoderSpec
 from medssl.methods import METHODS, Crops, Method, Samples
 from medssl.networks import build_encoder
 from medssl.views import Draw, sample_key
@@ -190,7 +191,9 @@ def main(
     print("| --- | --- | --- | --- | --- |")
     for name in only or METHODS:
         torch.manual_seed(0)
-        built = build_encoder(encoder, dims, 1, **options)
+        asked = EncoderSpec(name=encoder, dims=2 if dims == 2 else 3, options=options)
+        spec = METHODS[name].encoder_for(asked)
+        built = build_encoder(spec.name, dims, 1, **spec.options)
         try:
             step, passes, calls = rivals(name, built, crops(size, dims, edge, place))
         except ValueError as error:

@@ -29,6 +29,7 @@ METHOD_NAMES = (
     "sit",
     "hybrid",
     "uni4eye",
+    "image_volume",
 )
 
 

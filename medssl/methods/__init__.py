@@ -10,6 +10,7 @@ from medssl.methods.dino import DINO
 from medssl.methods.directpred import DirectPred
 from medssl.methods.gmml import GMML
 from medssl.methods.hybrid import Hybrid
+from medssl.methods.image_volume import ImageVolume
 from medssl.methods.intensity_config import check_views
 from medssl.methods.mae import MAE
 from medssl.methods.mixed_barlow import MixedBarlow
@@ -45,6 +46,7 @@ METHODS: dict[str, type[Method]] = {
     "sit": SiT,
     "hybrid": Hybrid,
     "uni4eye": Uni4Eye,
+    "image_volume": ImageVolume,
 }
 
 

@@ -114,9 +114,43 @@ def test_batches_do_not_depend_on_who_makes_them(both_store, tmp_path):
         assert same(joined, batch)
 
 
+VOLUMES = {
+    "method": "image_volume", "encoder": "unet", "encoder_options": {"widths": [4, 8]},
+    "options": {"hidden": 8, "projection": 4, "prototypes": 6, "queue": 8},
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def trained(both_store, tmp_path_factory):
     return pretrain(both_store, tmp_path_factory.mktemp("both") / "run", config())
+
+
+@pytest.fixture(scope="module")
+def clustered(both_store, tmp_path_factory):
+    """By slices of volumes alone, and by 2D images too."""
+    out = tmp_path_factory.mktemp("clustered")
+    alone = {"dims": 3, "flat": None, "patch_size": [8, 16, 12]}
+    return {
+        "both": pretrain(both_store, out / "both", config(**VOLUMES)),
+        "3d": pretrain(both_store, out / "3d", config(**VOLUMES, **alone)),
+    }
+
+
+@pytest.mark.parametrize("kind", ["both", "3d"])
+def test_slices_and_their_encoder_are_one_bundle(clustered, kind, blob_store, tmp_path):
+    bundle = Bundle.load(clustered[kind].bundle)
+    flat, sizes = bundle.for_dims(2), {"both": [16, 8], "3d": [16, 8]}
+    assert bundle.spec.architecture.encoder.name == "slices"
+    assert (flat.spec.architecture.encoder.name, flat.spec.contract.dims) == ("unet", 2)
+    assert flat.spec.contract.patch_size == sizes[kind]
+    inner = bundle.model().encoder.of.state_dict()
+    own = flat.model().encoder.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in inner.items())
+    assert bundle.spec.other.shared == {name: f"of.{name}" for name in inner}
+    options = FinetuneConfig(steps=1, batch_size=4, log_every=1, device="cpu")
+    tuned = finetune("segmentation", blob_store, tmp_path / "t", options, init=bundle.path)
+    assert tuned.transfer.encoder_fraction == 1.0
+    assert tuned.transfer.dropped == []
 
 
 def test_one_bundle_holds_both_encoders_and_the_blocks_once(both_store, trained):
