@@ -20,13 +20,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
 from paired import take_turns
 from torch import Tensor, nn
 
+from medssl.bundle import EncoderSpec
 from medssl.methods import METHODS, Crops, Method, Samples
 from medssl.networks import build_encoder
 from medssl.views import Draw, sample_key
@@ -168,11 +169,14 @@ def fitting(
     Raises:
         ValueError: the method refuses both.
     """
+    dims: Literal[2, 3] = 2 if batch.image.ndim == 4 else 3
     for family in dict.fromkeys((encoder, "vit")):
         torch.manual_seed(0)
         options = SMALL.get(family, {}) if small else {}
         try:
-            built = build_encoder(family, batch.image.ndim - 2, 1, **options)
+            asked = EncoderSpec(name=family, dims=dims, options=options)
+            spec = METHODS[name].encoder_for(asked)
+            built = build_encoder(spec.name, dims, 1, **spec.options)
             return family, rivals(name, built, batch)
         except ValueError as error:
             refused = error

@@ -8,17 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from medssl.card import card
+from medssl.bundle_files import card, is_others, others, shared, versions
 from medssl.config import StrictModel
 from medssl.errors import MedsslError
 from medssl.store.arrays import file_hash
@@ -98,6 +96,18 @@ class InputContract(StrictModel):
     modalities: list[str] = Field(default_factory=list)
 
 
+class OtherSpec(StrictModel):
+    """A bundle's encoder for images of the other number of dimensions, and what those must be.
+
+    Its weights are ``other.encoder.*`` in the file, but for ``shared``: name -> name of the equal
+    weight of the main encoder, both without ``encoder.``.
+    """
+
+    encoder: EncoderSpec
+    contract: InputContract
+    shared: dict[str, str] = Field(default_factory=dict)
+
+
 class BundleSpec(StrictModel):
     """``bundle.json``."""
 
@@ -105,6 +115,7 @@ class BundleSpec(StrictModel):
     kind: Literal["encoder", "segmentation", "classification", "regression"]
     architecture: Architecture
     contract: InputContract
+    other: OtherSpec | None = None
     method: str = ""
     config: dict[str, Any] = Field(default_factory=dict)
     label_names: dict[int, str] = Field(default_factory=dict)
@@ -138,12 +149,6 @@ def seen_record(subjects: Iterable[str], parent: BundleSpec | None = None) -> di
     return {"salt": salt, "seen_subjects": sorted(hashes)}
 
 
-def versions() -> dict[str, str]:
-    """Versions of what made the weights."""
-    names = ("medssl", "torch", "monai", "numpy")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
-
-
 def build(architecture: Architecture) -> nn.Module:
     """The network of an architecture, with random weights (torch's global generator).
 
@@ -169,8 +174,9 @@ def build(architecture: Architecture) -> nn.Module:
 class Bundle:
     """A folder of weights and contract; made by :meth:`save`, opened by :meth:`load`."""
 
-    def __init__(self, path: Path, spec: BundleSpec) -> None:
+    def __init__(self, path: Path, spec: BundleSpec, other: OtherSpec | None = None) -> None:
         self.path, self.spec = path, spec
+        self._other = other  # seen as one of these dimensions, not of the main encoder's
 
     @classmethod
     def save(cls, path: Path, model: nn.Module | Mapping[str, Tensor], spec: BundleSpec) -> Bundle:
@@ -178,7 +184,8 @@ class Bundle:
 
         Args:
             path: a folder that does not exist.
-            model: a module or its state; tensors are stored contiguous, on the CPU.
+            model: a module or its state; tensors are stored contiguous, on the CPU, and once
+                where the other encoder (``other.encoder.*``) has one of the main encoder's.
             spec: all but ``weights_sha256`` and ``versions``, which are filled in here.
 
         Raises:
@@ -190,6 +197,10 @@ class Bundle:
             raise MedsslError("OUT_EXISTS", "The bundle already exists", where=path.name)
         state = model if isinstance(model, Mapping) else model.state_dict()
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        if spec.other is not None:
+            tensors, known = shared(tensors)
+            other = spec.other.model_copy(update={"shared": known})
+            spec = spec.model_copy(update={"other": other})
         work = path.parent / f".{path.name}.partial-{os.getpid()}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -236,12 +247,37 @@ class Bundle:
             )
         return cls(path, spec)
 
+    def for_dims(self, dims: int) -> Bundle:
+        """The bundle as one of images of so many dimensions: its encoder, contract and weights.
+
+        Raises:
+            MedsslError: CONTRACT_MISMATCH where it has no encoder for these.
+        """
+        if self.spec.contract.dims == dims:
+            return self
+        other = self.spec.other
+        if other is None or other.contract.dims != dims:
+            raise MedsslError(
+                "CONTRACT_MISMATCH",
+                f"The bundle's encoder is {self.spec.contract.dims}D and the volumes are {dims}D",
+                fix="Use a bundle pretrained in the same dimensions.",
+            )
+        architecture = Architecture(encoder=other.encoder)
+        update = {"architecture": architecture, "contract": other.contract, "other": None}
+        return Bundle(self.path, self.spec.model_copy(update=update), other)
+
     def state(self) -> dict[str, Tensor]:
-        """The weights by name, on the CPU."""
+        """The weights by name, on the CPU; the other encoder's only after ``for_dims`` chose it.
+
+        Raises:
+            MedsslError: BUNDLE_INVALID where that shares weights that are not there.
+        """
         from safetensors.torch import load_file
 
-        state: dict[str, Tensor] = load_file(self.path / WEIGHTS)
-        return state
+        stored: dict[str, Tensor] = load_file(self.path / WEIGHTS)
+        if self._other is None:
+            return {name: value for name, value in stored.items() if not is_others(name)}
+        return others(stored, self._other.shared)
 
     def model(self) -> nn.Module:
         """The network with its weights, in evaluation mode, on the CPU.

@@ -75,6 +75,7 @@ def main(
             folder = out / "pretrained" / f"{name}-{seed}"
             seeded = settings.model_copy(update={"seed": seed})
             bundle = Bundle.load(pretrained(store.path, folder, seeded, out))
+            bundle = bundle.for_dims(store[volume_ids[0]].dims)
             count_seen(bundle, rows.subjects("test"))
             random = random_encoder(bundle.spec.architecture, seed)
             for arm, encoder in ((name, bundle.model().encoder), (controls[name], random)):

@@ -61,27 +61,35 @@ def blobs(rng, shape):
     return np.rint(image)[None], label
 
 
-def write_store(path, dims, count=10):
+def write_store(path, *dims, count=10):
+    """A store of a few subjects with a ball each, of one or of both numbers of dimensions."""
     import numpy as np
 
     from medssl.store import LedgerRow, Outcome, StoreInfo, StoreWriter, VolumeRecord
 
-    rng = np.random.default_rng(dims)
     rows = []
     with StoreWriter(path, StoreInfo(label_names={1: "ball"})) as writer:
-        for i in range(count):
-            name = f"vol-{i}"
-            ids = (name, f"sub-{i}", f"stu-{i}", f"ser-{i}")
-            record = VolumeRecord(*ids, "MR", labels={"side": i % 2}, source="nifti")
-            image, label = blobs(rng, (16,) * dims)
-            if i % 2:
-                image = image + 80 * (np.arange(16) > 8)
-            writer.add_volume(record, image, np.eye(4) if dims == 3 else None, label)
-            rows.append(LedgerRow(name, Outcome.USED, volume_id=name))
-        return writer.finish(rows, count).path
+        for d in dims:
+            rng = np.random.default_rng(d)
+            for i in range(count):
+                name = f"vol-{i}" if len(dims) == 1 else f"vol-{i}-{d}d"
+                ids = (name, f"sub-{i}", f"stu-{i}", f"ser-{i}")
+                record = VolumeRecord(*ids, "MR", labels={"side": i % 2}, source="nifti")
+                image, label = blobs(rng, (16,) * d)
+                if i % 2:
+                    image = image + 80 * (np.arange(16) > 8)
+                writer.add_volume(record, image, np.eye(4) if d == 3 else None, label)
+                rows.append(LedgerRow(name, Outcome.USED, volume_id=name))
+        return writer.finish(rows, len(rows)).path
 
 
 @pytest.fixture(scope="session", params=[2, 3], ids=["2d", "3d"])
 def blob_store(request, tmp_path_factory):
     """A store of ten small subjects with a ball, labelled, and a class: in 2D and in 3D."""
     return write_store(tmp_path_factory.mktemp(f"blobs{request.param}") / "store", request.param)
+
+
+@pytest.fixture(scope="session")
+def both_store(tmp_path_factory):
+    """The two as one store: ten subjects, each with a 3D volume and a 2D image."""
+    return write_store(tmp_path_factory.mktemp("blobs") / "store", 3, 2)

@@ -16,3 +16,9 @@ SMALL: dict[str, tuple[str, dict[str, Any]]] = {
         {"patch_size": 2, "embed_dim": 12, "depths": [2, 2], "heads": [2, 3], "window": 4},
     ),
 }
+
+# In 3D alone.
+SLICES: tuple[str, dict[str, Any]] = (
+    "slices",
+    {"of": "unet", "of_options": {"widths": [8, 16, 16]}, "depth": 1, "heads": 2},
+)

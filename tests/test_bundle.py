@@ -10,6 +10,7 @@ from medssl.bundle import (
     BundleSpec,
     EncoderSpec,
     InputContract,
+    OtherSpec,
     TaskSpec,
     seen_record,
 )
@@ -17,6 +18,7 @@ from medssl.errors import MedsslError
 from medssl.networks import PlaceEmbedding, build_encoder, build_model
 
 ENCODER = EncoderSpec(name="unet", dims=2, options={"widths": [4, 8]})
+VIT = {"patch_size": 4, "embed_dim": 24, "depth": 1, "heads": 2}
 
 
 def spec(**more):
@@ -91,6 +93,76 @@ def test_an_embedding_that_does_not_fit_is_refused(tmp_path, change):
     saved = Bundle.save(tmp_path / "bundle", built, made)
     with pytest.raises(MedsslError, match="BUNDLE_INVALID"):
         saved.embedding()
+
+
+def with_other(tmp_path, other):
+    """A 3D bundle with a 2D encoder of the given state."""
+    encoder = EncoderSpec(name="vit", dims=3, options=VIT)
+    flat = OtherSpec(
+        encoder=encoder.model_copy(update={"dims": 2}),
+        contract=InputContract(dims=2, patch_size=[8, 8]),
+    )
+    made = spec(
+        architecture=Architecture(encoder=encoder),
+        contract=InputContract(dims=3, patch_size=[8, 8, 8]),
+        other=flat,
+    )
+    main = build_model(made.architecture.model_dump())
+    state = main.state_dict() | {f"other.{k}": v for k, v in other(main).items()}
+    return Bundle.load(Bundle.save(tmp_path / "bundle", state, made).path), main
+
+
+def test_a_bundle_of_both_dimensions_is_seen_as_one_of_either(tmp_path):
+    from safetensors.torch import load_file
+
+    flat = build_model(
+        Architecture(encoder=EncoderSpec(name="vit", options=VIT, dims=2)).model_dump()
+    )
+
+    def other(main):
+        """The same last norm, a bias that is another's weight, and the rest its own."""
+        state = flat.state_dict()
+        state["encoder.norm.weight"].uniform_()
+        main.state_dict()["encoder.norm.weight"].copy_(state["encoder.norm.weight"])
+        main.state_dict()["encoder.norm.bias"].normal_()
+        state["encoder.embed.bias"].copy_(main.state_dict()["encoder.norm.bias"])
+        return state
+
+    bundle, main = with_other(tmp_path, other)
+    solid, pictures = torch.randn(1, 1, 8, 8, 8), torch.randn(1, 1, 8, 8)
+    assert torch.equal(bundle.model()(solid)[-1], main.eval()(solid)[-1])
+    assert bundle.for_dims(3) is bundle
+    seen = bundle.for_dims(2)
+    assert torch.equal(seen.model()(pictures)[-1], flat.eval()(pictures)[-1])
+    assert seen.spec.contract.patch_size == [8, 8]
+    assert seen.spec.seen_subjects == bundle.spec.seen_subjects
+    shared = bundle.spec.other.shared
+    assert shared["norm.weight"] == "norm.weight"
+    assert shared["embed.bias"] == "norm.bias"
+    stored = load_file(bundle.path / "model.safetensors")
+    assert {k for k in stored if k.startswith("other.")} == {
+        f"other.{k}" for k in flat.state_dict() if k.removeprefix("encoder.") not in shared
+    }
+    assert "other.encoder.embed.weight" in stored
+    assert "patch [8, 8]\n" in (bundle.path / "README.md").read_text()
+    with pytest.raises(MedsslError, match="CONTRACT_MISMATCH"):
+        seen.for_dims(3)
+
+
+def test_a_bundle_of_one_dimension_is_none_of_the_other(bundle):
+    with pytest.raises(MedsslError, match="CONTRACT_MISMATCH"):
+        bundle[0].for_dims(3)
+    saved = json.loads((bundle[0].path / "bundle.json").read_text())
+    del saved["other"]  # as before there was such a thing
+    (bundle[0].path / "bundle.json").write_text(json.dumps(saved))
+    assert Bundle.load(bundle[0].path).for_dims(2).spec == bundle[0].spec
+
+
+def test_shared_weights_that_are_gone_are_told(tmp_path):
+    bundle, _ = with_other(tmp_path, lambda main: {"encoder.norm.weight": torch.ones(24)})
+    bundle.spec.other.shared["norm.bias"] = "missing"
+    with pytest.raises(MedsslError, match="BUNDLE_INVALID"):
+        bundle.for_dims(2).state()
 
 
 def test_subjects_are_hashed_and_recognised(bundle):

@@ -20,8 +20,8 @@ PACKAGE = ROOT / "medssl"
 
 # room -> the rooms it may import. What is not listed is not allowed.
 _BASE = {
-    "bundle", "cluster", "config", "drawing", "errors", "imports", "processes", "progress",
-    "resources", "store", "tracking",
+    "bundle", "bundle_files", "cluster", "config", "drawing", "errors", "imports", "processes",
+    "progress", "resources", "store", "tracking",
 }  # fmt: skip
 _METHODS = _BASE | {"views", "networks", "losses", "methods"}
 _VERBS = {"ingest", "training", "finetune", "evaluate", "predict"}
@@ -39,8 +39,8 @@ ALLOWED: dict[str, set[str]] = {
     "losses": {"errors", "processes"},
     "views": {"errors"},
     "networks": {"errors", "processes"},
-    "card": set(),
-    "bundle": {"errors", "config", "card", "store", "networks"},
+    "bundle_files": {"errors"},
+    "bundle": {"bundle_files", "errors", "config", "store", "networks"},
     "tracking": {"errors", "progress", "config", "bundle"},
     "phantom": {"errors", "progress"},
     "methods": _METHODS,

@@ -35,6 +35,8 @@ METHOD_NAMES = (
     "mp3",
     "anatomical_embedding",
     "global_local",
+    "uni4eye",
+    "image_volume",
 )
 
 

@@ -118,6 +118,7 @@ def evaluate(
     bundle, store = Bundle.load(bundle_path), Store.open(store_path)
     _check(out, fractions, seeds)
     problem = _problem(store, label, split)
+    bundle = bundle.for_dims(store[problem.volume_ids[0]].dims)
     for volume_id in problem.volume_ids:
         volume = store[volume_id]
         check_shape((int(volume.row["channels"]), *volume.shape), bundle.spec.contract)

@@ -109,18 +109,18 @@ class FinetuneConfig(LoopConfig):
 def architecture(
     store: Store, volume_ids: list[str], config: FinetuneConfig, bundle: Bundle | None
 ) -> tuple[EncoderSpec, InputContract]:
-    """The encoder and the input contract: the bundle's, else the config's, else the store's."""
+    """The encoder and the input contract: the bundle's, else the config's, else the store's.
+
+    Raises:
+        MedsslError: CONTRACT_MISMATCH where the bundle has no encoder for these volumes;
+            CONFIG_INVALID.
+    """
     table = store.manifest.set_index("volume_id").loc[volume_ids]
     dims: Literal[2, 3] = 2 if int(table["dims"].iloc[0]) == 2 else 3
     channels = int(table["channels"].iloc[0])
-    parent = bundle.spec.contract if bundle else None
-    if parent is not None and parent.dims != dims:
-        raise MedsslError(
-            "CONTRACT_MISMATCH",
-            f"The bundle's encoder is {parent.dims}D and the labelled volumes are {dims}D",
-            fix="Use a bundle pretrained in the same dimensions.",
-        )
-    base = bundle.spec.architecture.encoder if bundle else EncoderSpec(dims=dims)
+    given = bundle.for_dims(dims).spec if bundle else None
+    parent = given.contract if given else None
+    base = given.architecture.encoder if given else EncoderSpec(dims=dims)
     options = base.options if config.encoder_options is None else config.encoder_options
     spec = EncoderSpec(
         name=config.encoder or base.name, dims=dims, in_channels=channels, options=options

@@ -103,6 +103,8 @@ def finetune(
     bundle = Bundle.load(init) if init is not None else None
     problem = find_problem(kind, store, config, labels, label, split)
     guard_leak(bundle, store, problem.volumes.test)
+    if bundle is not None:
+        bundle = bundle.for_dims(store[problem.volumes.train[0]].dims)
     encoder, crops = architecture(store, problem.volumes.train, config, bundle)
     check_views(config, {store[v].modality for v in problem.volumes.train}, crops.intensity.scheme)
     contract = crops

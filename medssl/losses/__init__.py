@@ -10,6 +10,7 @@ from medssl.losses.dice import DiceCE
 from medssl.losses.dino import DINO
 from medssl.losses.hog import HOG
 from medssl.losses.info_nce import InfoNCE
+from medssl.losses.inter_dimension import InterDimension
 from medssl.losses.kmeans import spherical_kmeans
 from medssl.losses.marginal import marginal_logits
 from medssl.losses.masked_l1 import MaskedL1
@@ -37,6 +38,7 @@ __all__ = [
     "DiceCE",
     "GradientMagnitude",
     "InfoNCE",
+    "InterDimension",
     "MaskedL1",
     "MaskedMSE",
     "MixedBarlow",

@@ -13,6 +13,7 @@ from medssl.methods.directpred import DirectPred
 from medssl.methods.global_local import GlobalLocal
 from medssl.methods.gmml import GMML
 from medssl.methods.hybrid import Hybrid
+from medssl.methods.image_volume import ImageVolume
 from medssl.methods.intensity_config import check_views
 from medssl.methods.mae import MAE
 from medssl.methods.mixed_barlow import MixedBarlow
@@ -28,6 +29,7 @@ from medssl.methods.simmim import SimMIM
 from medssl.methods.simsiam import SimSiam
 from medssl.methods.sit import SiT
 from medssl.methods.swav import SwAV
+from medssl.methods.uni4eye import Uni4Eye
 from medssl.methods.vicreg import VICReg
 
 METHODS: dict[str, type[Method]] = {
@@ -57,6 +59,8 @@ METHODS: dict[str, type[Method]] = {
     "mp3": MP3,
     "anatomical_embedding": AnatomicalEmbedding,
     "global_local": GlobalLocal,
+    "uni4eye": Uni4Eye,
+    "image_volume": ImageVolume,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from medssl.bundle import EncoderSpec, InputContract, OtherSpec
 from medssl.config import StrictModel
 from medssl.networks import Encoder
 from medssl.views import Draw
@@ -26,16 +27,21 @@ class Samples:
         patch_size: voxels of a view along each axis.
         volumes: how many volumes crops are cut from.
         plane: of 2D crops of 3D volumes: "axial", "coronal", "sagittal" or, of each, "any".
+        flat_size: where crops of 3D and 2D come in turn, voxels of a 2D view, ``patch_size`` being
+            of 3D; else empty.
+        flat_channels: of the 2D crops then.
     """
 
     patch_size: tuple[int, ...]
     volumes: int = 1
     plane: str | None = None
+    flat_size: tuple[int, ...] = ()
+    flat_channels: int = 1
 
 
 @dataclass(frozen=True)
 class Crops:
-    """A batch of crops, one of a volume each.
+    """A batch of crops, one of a volume each, all of one number of dimensions.
 
     Attributes:
         image: float32 (B, C, *crop), normalised.
@@ -134,14 +140,35 @@ class Method(nn.Module):
         progress: how much of the run is done before that step, from 0 to below 1; set by the loop.
         bands: the axis of the volumes, and into how many equal parts a method divides it; None
             where it divides nothing. A run draws them.
+        both: whether it can be trained on crops of 3D and 2D in turn (``Samples.flat_size``), each
+            step on one kind. Its encoder is the 3D one then, and every step gives all trained
+            parameters a gradient (:func:`idle`).
     """
 
     Config: ClassVar[type[MethodConfig]]
+    both: ClassVar[bool] = False
     bands: tuple[int, int] | None = None
 
     def __init__(self, config: Any, encoder: Encoder, samples: Samples) -> None:
         super().__init__()
         self.number, self.progress = 0, 0.0
+
+    @classmethod
+    def encoder_for(cls, asked: EncoderSpec) -> EncoderSpec:
+        """The encoder that the method trains where this one is asked for."""
+        return asked
+
+    def other_spec(
+        self, encoder: EncoderSpec, contract: InputContract, flat: InputContract | None
+    ) -> OtherSpec | None:
+        """What a bundle says of the encoder for the other number of dimensions, where there is one;
+        :meth:`bundle_state` then has its weights, ``other.encoder.*``.
+
+        Args:
+            encoder, contract: of the bundle.
+            flat: of the 2D crops, where crops of both were trained on.
+        """
+        return None
 
     def step(self, crops: Crops) -> Step:
         """The loss of a batch of crops."""
@@ -166,3 +193,10 @@ class Method(nn.Module):
     def bundle_parts(self) -> dict[str, Any]:
         """What the bundle's architecture says beside the encoder, by its name there."""
         return {}
+
+
+def idle(*modules: nn.Module) -> Tensor:
+    """0, with a gradient of zeros for what is trained of these modules: what a step does not use.
+    Several processes wait for the gradient of every parameter in every step (DDP)."""
+    used = [p.flatten()[0] for m in modules for p in m.parameters() if p.requires_grad]
+    return 0.0 * torch.stack(used).sum() if used else torch.zeros(())

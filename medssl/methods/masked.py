@@ -90,17 +90,10 @@ class Masked(Method):
         filled = target.where(~made.mask[first], made.prediction.to(target.dtype))
         if type(self.target) is Target:
             return {**found, "reconstruction": filled}
-        target, filled = self.target.shown(target), self.target.shown(filled)
-        axes = tuple(range(1, target.ndim))
-        low, dark = target.amin(axes, keepdim=True), made.image.amin(axes, keepdim=True)
-        scale = (made.image.amax(axes, keepdim=True) - dark) / (
-            target.amax(axes, keepdim=True) - low
-        ).clamp(min=1e-6)
-        return {
-            **found,
-            "target": dark + (target - low) * scale,
-            "reconstruction": dark + (filled - low) * scale,
-        }
+        target, filled = in_range_of(
+            made.image, self.target.shown(target), self.target.shown(filled)
+        )
+        return {**found, "target": target, "reconstruction": filled}
 
 
 class MaskedCells(Masked):
@@ -125,6 +118,17 @@ class MaskedCells(Masked):
         hidden = upsample_mask(mask, image.shape[2:])
         given = image.masked_fill(hidden, float(image.min()))
         return Reconstruction(image, given, hidden, prediction)
+
+
+def in_range_of(image: Tensor, target: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
+    """A target and a prediction of it, stretched so that the target has each image's range; all
+    (B, C, *any)."""
+    axes = tuple(range(1, target.ndim))
+    low, dark = target.amin(axes, keepdim=True), image.amin(axes, keepdim=True)
+    scale = (image.amax(axes, keepdim=True) - dark) / (target.amax(axes, keepdim=True) - low).clamp(
+        min=1e-6
+    )
+    return dark + (target - low) * scale, dark + (prediction - low) * scale
 
 
 def cells_of(size: Sequence[int], mask_cell: int, encoder: Encoder) -> tuple[int, ...]:

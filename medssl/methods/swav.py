@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from medssl.losses import SwAV as SwAVLoss
-from medssl.methods.base import Crops, Samples, Step
+from medssl.methods.base import Crops, MethodConfig, Samples, Step
 from medssl.methods.joint import JointConfig, JointEmbedding, LocalViewsConfig
 from medssl.networks import Encoder, Prototypes, Queue
 from medssl.processes import world
 
 
-class SwAVConfig(JointConfig, LocalViewsConfig):
+class PrototypesConfig(JointConfig):
     """Prototypes, how views are assigned to them, the projector's sizes, how views are drawn."""
 
     prototypes: int = Field(128, ge=2, description="at most about half the volumes")
@@ -31,15 +33,19 @@ class SwAVConfig(JointConfig, LocalViewsConfig):
     )
 
 
+class SwAVConfig(PrototypesConfig, LocalViewsConfig):
+    """Prototypes, how views are assigned to them, the projector's sizes, how views are drawn."""
+
+
 class SwAV(JointEmbedding):
     """SwAV with any encoder.
 
     Modules: ``encoder``, ``projector``, ``prototypes`` and ``queue``.
     """
 
-    Config = SwAVConfig
+    Config: ClassVar[type[MethodConfig]] = SwAVConfig
 
-    def __init__(self, config: SwAVConfig, encoder: Encoder, samples: Samples) -> None:
+    def __init__(self, config: PrototypesConfig, encoder: Encoder, samples: Samples) -> None:
         super().__init__(config, encoder, samples)
         self.prototypes = Prototypes(config.projection, config.prototypes)
         # A row holds the projections of both large views of a crop.
@@ -51,16 +57,11 @@ class SwAV(JointEmbedding):
         """Swapped prediction from all views of the assignments of the two large ones."""
         embedding, projections = self.embed(self.views(crops))
         self.prototypes.frozen = self.progress < self._freeze
-        scores = list(self.prototypes(torch.cat(projections)).chunk(len(projections)))
-        first, second = projections[:2]
-        queued = self._queued(len(crops))
-        codes = [self._loss.assign(s, q) for s, q in zip(scores[:2], queued, strict=True)]
-        if self.queue is not None:
-            self.queue.push(torch.cat((first, second), dim=1))
+        scores, codes = self._assigned(projections, self.queue, self.number)
         return Step(
             self._loss(scores, codes),
             embedding=embedding,
-            positives=(first, second),
+            positives=(projections[0], projections[1]),
             teacher_probs=codes[0],
             trivial_loss=math.log(len(self.prototypes.weight)),
         )
@@ -69,11 +70,30 @@ class SwAV(JointEmbedding):
         """The prototypes are on the sphere again."""
         self.prototypes.normalise()
 
+    def _assigned(
+        self, projections: Sequence[Tensor], queue: Queue | None, pushed: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The scores (B, K) of all views, and the assignments of the first two, which the queue
+        then remembers.
+
+        Args:
+            projections: (B, D) each.
+            queue: of earlier ones.
+            pushed: how often as many were put there.
+        """
+        scores = list(self.prototypes(torch.cat(list(projections))).chunk(len(projections)))
+        queued = self._queued(queue, pushed * len(projections[0]))
+        codes = [self._loss.assign(s, q) for s, q in zip(scores[:2], queued, strict=True)]
+        if queue is not None:
+            queue.push(torch.cat(list(projections[:2]), dim=1))
+        return scores, codes
+
     @torch.no_grad()
-    def _queued(self, rows: int) -> list[Tensor | None]:
-        """The scores of the queue's rows (M, K) for either view, where it is in use by now."""
-        if self.queue is None or self.progress < self._queue_from:
+    def _queued(self, queue: Queue | None, filled: int) -> list[Tensor | None]:
+        """The scores of the queue's rows (M, K) for either view, where it is in use by now; each
+        process put ``filled`` rows into it."""
+        if queue is None or self.progress < self._queue_from:
             return [None, None]
-        if self.number * rows * world()[1] < len(self.queue.rows):
+        if filled * world()[1] < len(queue.rows):
             return [None, None]
-        return [self.prototypes(half) for half in self.queue.rows.chunk(2, dim=1)]
+        return [self.prototypes(half) for half in queue.rows.chunk(2, dim=1)]

@@ -7,7 +7,12 @@ from medssl.networks.dense import DenseEmbedder, DenseProjector, dense_embedding
 from medssl.networks.direct_predictor import DirectPredictor
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead, Embedder, PatchHead, Projector, pooled
-from medssl.networks.mae import ConvReconstructor, TokenReconstructor
+from medssl.networks.mae import (
+    ConvReconstructor,
+    TokenDecoder,
+    TokenReconstructor,
+    visible_first,
+)
 from medssl.networks.mednext import MedNeXt
 from medssl.networks.memory import Memory
 from medssl.networks.models import (
@@ -25,6 +30,7 @@ from medssl.networks.propagation import Propagation
 from medssl.networks.prototypes import Prototypes
 from medssl.networks.queue import Queue
 from medssl.networks.resnet import ResNet
+from medssl.networks.slices import SliceEncoder
 from medssl.networks.subject_queue import SubjectQueue
 from medssl.networks.swin import Swin
 from medssl.networks.teacher import Teacher, cosine_between
@@ -57,9 +63,11 @@ __all__ = [
     "Queue",
     "ResNet",
     "Segmenter",
+    "SliceEncoder",
     "SubjectQueue",
     "Swin",
     "Teacher",
+    "TokenDecoder",
     "TokenReconstructor",
     "UNetEncoder",
     "ViT",
@@ -70,4 +78,5 @@ __all__ = [
     "dense_embedding",
     "first_stages_of_decoder",
     "pooled",
+    "visible_first",
 ]

@@ -18,20 +18,67 @@ from medssl.networks.patches import join_patches, split_patches, take_patches
 from medssl.networks.vit import TransformerBlock, ViT, sincos_positions
 
 
-class TokenReconstructor(nn.Module):
-    """Masked autoencoder (He et al. 2022, sec. 3): the encoder sees visible patches only; a light
-    decoder sees them and a mask token in every other place, and predicts voxels linearly.
+class TokenDecoder(nn.Module):
+    """The light decoder of a masked autoencoder (He et al. 2022, sec. 3): sees the encoder's
+    visible tokens and a mask token in every other place, at fixed positions of any grid.
 
     Attention does not know the order of tokens, their positions do. So the decoder takes the
     visible tokens first and the masked ones after them: nothing is put back into its place but
     where a whole image is asked for.
 
     Args:
+        inputs: width of the encoder's tokens.
+        width: of its own tokens.
+        depth: its number of blocks.
+        heads: of its attention.
+        mlp_ratio: hidden width of its MLPs over `width`.
+    """
+
+    def __init__(
+        self, inputs: int, width: int = 96, depth: int = 2, heads: int = 3, mlp_ratio: float = 4.0
+    ) -> None:
+        super().__init__()
+        self._make(inputs, width, depth, heads, mlp_ratio)
+
+    def _make(self, inputs: int, width: int, depth: int, heads: int, mlp_ratio: float) -> None:
+        self.bridge = nn.Linear(inputs, width)
+        self.mask_token = nn.Parameter(torch.zeros(width))
+        nn.init.normal_(self.mask_token, std=0.02)
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads, mlp_ratio) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def decode(self, visible: Tensor, grid: tuple[int, ...], order: Tensor) -> Tensor:
+        """Tokens (B, cells, width) of all cells, in `order`.
+
+        Args:
+            visible: the encoder's tokens (B, K, inputs).
+            grid: cells along each axis.
+            order: int64 (B, cells), the numbers of the cells, the K visible ones first.
+        """
+        encoded = self.bridge(visible)
+        batch, count, width = encoded.shape
+        fill = self.mask_token.to(encoded.dtype).expand(batch, order.shape[1] - count, width)
+        tokens = torch.cat((encoded, fill), dim=1)
+        tokens = tokens + sincos_positions(grid, width, order.device)[order]
+        for block in self.blocks:
+            tokens = block(tokens)
+        return tokens
+
+
+def visible_first(mask: Tensor) -> Tensor:
+    """The numbers of the cells of a mask (B, 1, *grid), True = masked: int64 (B, cells), visible
+    ones first, each kind in row-major order."""
+    # A stable sort of False before True keeps the order of the grid among either.
+    return mask.flatten(1).to(torch.uint8).argsort(dim=1, stable=True)
+
+
+class TokenReconstructor(TokenDecoder):
+    """Masked autoencoder (He et al. 2022, sec. 3): the encoder sees visible patches only; a light
+    decoder sees them and a mask token in every other place, and predicts voxels linearly.
+
+    Args:
         encoder: a ViT.
-        decoder_dim: width of the decoder's tokens.
-        decoder_depth: its number of blocks.
-        decoder_heads: heads of its attention.
-        decoder_mlp_ratio: hidden width of its MLPs over decoder_dim.
+        decoder_dim, decoder_depth, decoder_heads, decoder_mlp_ratio: see :class:`TokenDecoder`.
         channels: of what is predicted; None: the image's.
         cell: voxels of the image per voxel of what is predicted, along each axis.
     """
@@ -46,17 +93,12 @@ class TokenReconstructor(nn.Module):
         channels: int | None = None,
         cell: int = 1,
     ) -> None:
-        super().__init__()
+        # Checkpoints number parameters: the encoder's come first.
+        nn.Module.__init__(self)
         self.encoder, self._cell = encoder, cell
+        width = encoder.channels[0]
+        self._make(width, decoder_dim, decoder_depth, decoder_heads, decoder_mlp_ratio)
         voxels = (channels or encoder.in_channels) * (encoder.patch_size // cell) ** encoder.dims
-        self.bridge = nn.Linear(encoder.channels[0], decoder_dim)
-        self.mask_token = nn.Parameter(torch.zeros(decoder_dim))
-        nn.init.normal_(self.mask_token, std=0.02)
-        self.blocks = nn.ModuleList(
-            TransformerBlock(decoder_dim, decoder_heads, decoder_mlp_ratio)
-            for _ in range(decoder_depth)
-        )
-        self.norm = nn.LayerNorm(decoder_dim)
         self.head = nn.Linear(decoder_dim, voxels)
 
     def forward(self, x: Tensor, mask: Tensor, visible_cells: int | None = None) -> Tensor:
@@ -115,14 +157,12 @@ class TokenReconstructor(nn.Module):
                 f"an image of {size} cut into patches of {self.encoder.patch_size} voxels "
                 f"does not have a grid of {grid} cells"
             )
-        hidden = mask.flatten(1)
         if visible_cells is None:
-            counts = (~hidden).sum(dim=1)
+            counts = (~mask.flatten(1)).sum(dim=1)
             visible_cells = int(counts[0])
             if bool((counts != visible_cells).any()):
                 raise ValueError("every sample of a batch must have equally many visible cells")
-        # A stable sort of False before True keeps the order of the grid among either.
-        return grid, hidden.to(torch.uint8).argsort(dim=1, stable=True), visible_cells
+        return grid, visible_first(mask), visible_cells
 
     def _decode(
         self, seen: Tensor, positions: Tensor, grid: tuple[int, ...], order: Tensor
@@ -130,14 +170,7 @@ class TokenReconstructor(nn.Module):
         """The decoder's tokens (B, cells, decoder_dim), in `order`, and the mean of what the
         encoder gave, (B, embed_dim), without gradient."""
         visible = self.encoder.encode_patches(seen, positions)
-        encoded = self.bridge(visible)
-        batch, count, width = encoded.shape
-        fill = self.mask_token.to(encoded.dtype).expand(batch, order.shape[1] - count, width)
-        tokens = torch.cat((encoded, fill), dim=1)
-        tokens = tokens + sincos_positions(grid, width, order.device)[order]
-        for block in self.blocks:
-            tokens = block(tokens)
-        return tokens, visible.detach().mean(dim=1)
+        return self.decode(visible, grid, order), visible.detach().mean(dim=1)
 
 
 class ConvReconstructor(nn.Module):

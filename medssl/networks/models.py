@@ -15,6 +15,7 @@ from medssl.networks.mednext import MedNeXt
 from medssl.networks.patches import crop_to, pad_to_multiple
 from medssl.networks.place_embedding import PlaceEmbedding
 from medssl.networks.resnet import ResNet
+from medssl.networks.slices import SliceEncoder
 from medssl.networks.swin import Swin
 from medssl.networks.unet import UNetEncoder
 from medssl.networks.vit import ViT
@@ -25,6 +26,7 @@ ENCODERS: dict[str, type[Encoder]] = {
     "mednext": MedNeXt,
     "vit": ViT,
     "swin": Swin,
+    "slices": SliceEncoder,
 }
 
 
@@ -32,7 +34,7 @@ def build_encoder(name: str, dims: int, in_channels: int, **options: Any) -> Enc
     """The encoder of this name (`ENCODERS`).
 
     Args:
-        name: "unet", "resnet", "mednext", "vit" or "swin".
+        name: "unet", "resnet", "mednext", "vit", "swin" or, in 3D, "slices".
         dims: 2 or 3.
         in_channels: channels of the image.
         options: keyword arguments of the encoder's class.

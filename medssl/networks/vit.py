@@ -114,6 +114,16 @@ class ViT(Encoder):
         )
         self.norm = nn.LayerNorm(embed_dim)
 
+    def sibling(self, dims: int, in_channels: int, patch_size: int) -> ViT:
+        """A ViT of other images with the same blocks and last norm, not copies of them; only its
+        embedding is its own, and alone in its parameters and state."""
+        made = ViT(dims, in_channels, patch_size, self.channels[0], depth=0, heads=1)
+        made.layers = self.layers
+        for name in ("blocks", "norm"):
+            del made._modules[name]
+            made.__dict__[name] = getattr(self, name)
+        return made
+
     def layer_of(self, name: str) -> int:
         """0 for the embedding, then block by block; the last norm belongs to the last block."""
         if name.startswith("blocks."):

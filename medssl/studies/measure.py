@@ -155,7 +155,7 @@ class Bench:
             spec, contract = architecture(self.store, train, config, None)
             encoder = random_encoder(Architecture(encoder=spec), cell.seed)
         else:
-            bundle = Bundle.load(self.bundle(cell))
+            bundle = Bundle.load(self.bundle(cell)).for_dims(self.store[ids[0]].dims)
             count_seen(bundle, rows.subjects("test"))
             pretrained_encoder: Any = bundle.model().encoder
             encoder, contract = pretrained_encoder, bundle.spec.contract

@@ -71,7 +71,7 @@ def cost_of(store: Store, config: PretrainConfig, out: Path) -> Cost:
         MedsslError: CONFIG_INVALID and others of :func:`medssl.training.prepare.prepare`.
         ValueError: the method's step refuses the crops.
     """
-    config = config.model_copy(update={"cache": "off"})
+    config = config.model_copy(update={"cache": "off", "batch_size": _CROPS})
     config, volume_ids = resolve(store, config)
     prepared = prepare(store, config, volume_ids, out)
     method = prepared.task.method.train()

@@ -110,13 +110,20 @@ def more_steps(out: Path, overrides: Sequence[str]) -> list[str]:
 
 
 def as_before(out: Path, config: M, keys: Sequence[str]) -> M:
-    """``config`` with what the run in ``out`` had for those of ``keys`` that are None.
+    """``config`` with what the run in ``out`` had for those of ``keys`` that are None; ``a.b`` is
+    ``b`` of ``a``.
 
     What the store decided when the run began stays, though the store may have grown since.
     """
-    had = started_with(out)["config"]
-    filled = {key: had[key] for key in keys if key in had and getattr(config, key) is None}
-    return type(config).model_validate({**config.model_dump(), **filled})
+    had, values = started_with(out)["config"], config.model_dump()
+    for key in keys:
+        *path, last = key.split(".")
+        before, now = had, values
+        for name in path:
+            before, now = before.get(name) or {}, now.get(name) or {}
+        if last in before and now.get(last) is None:
+            now[last] = before[last]
+    return type(config).model_validate(values)
 
 
 def _finished(out: Path, steps: int) -> bool:

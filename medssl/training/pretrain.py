@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator, Field
@@ -21,26 +21,33 @@ from medssl.bundle import (
     seen_record,
 )
 from medssl.errors import MedsslError
-from medssl.methods import Method, check_views, method_class
+from medssl.methods import Method, MethodConfig, check_views, method_class
 from medssl.store import Store
 from medssl.store.intensity import IntensityContract
 from medssl.store.named_splits import splits_of
 from medssl.training.crop_config import CropConfig, in_planes, resolved_crops
-from medssl.training.data import Batch, loader
+from medssl.training.data import Batch
 from medssl.training.devices import check, is_leader, leave_to_leader
 from medssl.training.figures import curve_figure, preview_figure
 from medssl.training.folder import as_before, earlier_subjects, open_folder, remember_run
 from medssl.training.loop import History, LoopConfig
+from medssl.training.mixed import check_both, with_other
 from medssl.training.partition_figure import draw_partitions
-from medssl.training.prepare import AUTO, prepare, sized
+from medssl.training.prepare import AUTO, first_crops, prepare, sized
 from medssl.training.pretrain_task import crops_of
 from medssl.training.sharding import usable
 from medssl.training.step import moved
 from medssl.training.watch import WatchConfig
 from medssl.training.watched import fit_watched
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Automatic patches are no larger than this, so that a first run fits a small machine.
 LARGEST_PATCH = {2: 224, 3: 64}
+
+# What the store decides when a run begins.
+DECIDED = ("dims", "patch_size", "intensity", "flat", "flat.patch_size", "flat.intensity")
 
 
 def _number(value: Any) -> Any:
@@ -52,16 +59,20 @@ class PretrainConfig(LoopConfig, CropConfig):
 
     ``dims``, ``patch_size`` and ``intensity`` are taken from the store where they are not given:
     the dimensions of most volumes (2 with ``plane``), the median shape (at most 64 voxels in 3D and
-    224 in 2D), and the default of the modality. ``hold_out`` names the splits that are never
+    224 in 2D), and the default of the modality. With ``dims`` both, steps see 3D and 2D crops in
+    turn; the 2D ones have their own keys in ``flat``. ``hold_out`` names the splits that are never
     trained on. ``split`` is the name of a split made by ``medssl split``, NAME or NAME:FOLD;
     without, the store's split ``default``, or where there is none what tables state, or by a hash.
     """
 
     method: str = "mae"
     options: dict[str, Any] = Field(default_factory=dict, description="the method's own config")
-    encoder: str = Field("unet", description="unet, resnet, mednext, vit or swin")
+    encoder: str = Field("unet", description="unet, resnet, mednext, vit, swin or slices")
     encoder_options: dict[str, Any] = Field(default_factory=dict, description="see below")
-    dims: Literal[2, 3] | None = None
+    dims: Literal[2, 3, "both"] | None = None
+    flat: CropConfig | None = Field(
+        None, description="the 2D crops where dims is both: of 2D volumes, or with plane of 3D ones"
+    )
     split: str | None = Field(None, description="NAME or NAME:FOLD, of `medssl split`")
     hold_out: list[str] = Field(default_factory=lambda: ["validation", "test"])
     preview_every: int = Field(250, ge=1)
@@ -110,12 +121,12 @@ def pretrain(
     """
     store = Store.open(store_path)
     if resume:
-        config = as_before(out, config, ("dims", "patch_size", "intensity"))
+        config = as_before(out, config, DECIDED)
     config, volume_ids = resolve(store, config, subjects)
     config = sized(store, config, volume_ids, out, resume)
     seen = sorted({store[v].subject_id for v in volume_ids})
     prepared = prepare(store, config, volume_ids, out)
-    task, source = prepared.task, prepared.source
+    task = prepared.task
     check(config, task)
     record = config.model_dump(mode="json")
     started = ""
@@ -123,7 +134,8 @@ def pretrain(
         started = open_folder(out, record, store.fingerprint(), seen, resume)
         seen = sorted({*seen, *earlier_subjects(out)})
     previews: list[Path] = []
-    name = f"{config.method}-{config.encoder}-{config.dims}d"
+    dims = "2d-3d" if config.dims == "both" else f"{config.dims}d"
+    name = f"{config.method}-{config.encoder}-{dims}"
     folder, silent = tracking_folder or out.parent, not is_leader()
     with tracking.run("medssl-pretrain", name, folder, resume_run=started, silent=silent) as run:
         if run.run_id:
@@ -131,7 +143,7 @@ def pretrain(
         if run.run_id != started:
             run.log_config(record)
         run.set_tags({"data_fingerprint": store.fingerprint(), "subjects": str(len(seen))})
-        sample = next(iter(loader(source, min(4, config.batch_size), 0, 1, 0)))
+        samples = first_crops(prepared, config)
         if task.method.bands and is_leader():
             draw_partitions(store, volume_ids, task.method.bands, out / "previews/partitions.png")
             run.log_file(out / "previews/partitions.png", "previews")
@@ -139,7 +151,9 @@ def pretrain(
         def after_step(step: int, _: Any) -> None:
             if step == 1 or step % config.preview_every == 0 or step == config.steps:
                 with usable(task):
-                    previews.append(_preview(task.method, sample, out, step, run))
+                    for kind, sample in samples.items():
+                        file = out / "previews" / f"step-{step:08d}{kind}.png"
+                        previews.append(_preview(task.method, sample, file, run))
 
         history = fit_watched(prepared, config, out, run, resume, after_step)
         leave_to_leader()
@@ -147,6 +161,7 @@ def pretrain(
             run.log_figure(curve_figure(history.rows, [key], f"pretraining: {key}"), key)
         built = Architecture(encoder=prepared.encoder, **task.method.bundle_parts())
         spec = _spec(store, config, built, seen, history, run.run_id)
+        spec = with_other(spec, task.method, store, config, seen)
         shutil.rmtree(out / "bundle", ignore_errors=True)
         bundle = Bundle.save(out / "bundle", task.method.bundle_state(), spec)
         run.log_folder(bundle.path, "bundle")
@@ -158,37 +173,60 @@ def resolve(
 ) -> tuple[PretrainConfig, list[str]]:
     """Fill in what the store decides; returns the full config and the volumes to train on."""
     table = store.manifest
-    dims = 2 if config.plane else config.dims or int(table["dims"].mode()[0])
     split = splits_of(store, config.split)
     wanted = set(subjects) if subjects is not None else None
-    chosen = table[table["dims"] == (3 if config.plane else dims)]
     keep = [
         (subject in wanted) if wanted is not None else split[subject] not in config.hold_out
-        for subject in chosen["subject_id"]
+        for subject in table["subject_id"]
     ]
-    chosen = chosen[keep]
+    method = method_class(config.method)
+    check_both(method, config)
+    options = configuration.load(method.Config, values=config.options)
+    dims = 2 if config.plane else config.dims or int(table["dims"].mode()[0])
+    crops, ids = _pool(store, config, table[keep], 3 if dims == "both" else dims, options)
+    update = {"dims": dims, "options": options.model_dump(mode="json"), **crops}
+    if dims == "both":
+        flat = config.flat or CropConfig()
+        crops, others = _pool(store, flat, table[keep], 2, options)
+        update["flat"] = flat.model_copy(update=crops)
+        ids = list(dict.fromkeys([*ids, *others]))
+    return config.model_copy(update=update), ids
+
+
+def _pool(
+    store: Store, config: CropConfig, table: pd.DataFrame, dims: int, options: MethodConfig
+) -> tuple[dict[str, Any], list[str]]:
+    """What crops of so many dimensions leave to the store, and the volumes they are cut from.
+
+    Args:
+        store: of the volumes.
+        config: of the crops.
+        table: the manifest's rows that may be trained on.
+        dims: of the crops.
+        options: of the method.
+    """
+    stored = 3 if config.plane else dims
+    chosen = table[table["dims"] == stored]
     if chosen.empty:
         raise MedsslError(
             "NOTHING_USABLE",
-            f"The store has no {3 if config.plane else dims}D volume to pretrain on",
-            fix="Check dims, plane and hold_out.",
+            f"The store has no {stored}D volume to pretrain on",
+            fix="Check dims, plane and hold_out; flat.plane takes 2D crops of 3D volumes.",
         )
     channels = chosen["channels"].unique()
     if len(channels) > 1:
         raise MedsslError(
             "CONTRACT_MISMATCH", "The volumes differ in their number of channels", where="channels"
         )
-    method = method_class(config.method)
-    options = configuration.load(method.Config, values=config.options)
-    update: dict[str, Any] = {"dims": dims, "options": options.model_dump(mode="json")}
+    update: dict[str, Any] = {}
     if config.patch_size is None:
         shapes = in_planes(chosen["shape"].tolist(), config.plane)
         update["patch_size"] = automatic_patch(shapes, dims)
     update["intensity"] = config.intensity or IntensityContract.for_volumes(chosen)
     check_views(options, chosen["modality"].unique(), update["intensity"].scheme)
     ids = chosen["volume_id"].tolist()
-    config = config.model_copy(update=update)
-    return config.model_copy(update=resolved_crops(store, config, ids, dims)), ids
+    full = config.model_copy(update=update)
+    return {**update, **resolved_crops(store, full, ids, dims)}, ids
 
 
 def automatic_patch(shapes: Sequence[Sequence[int]], dims: int, multiple: int = 8) -> list[int]:
@@ -199,7 +237,7 @@ def automatic_patch(shapes: Sequence[Sequence[int]], dims: int, multiple: int = 
     return [min(most, max(multiple, multiple * round(size / multiple))) for size in median]
 
 
-def _preview(method: Method, sample: Batch, out: Path, step: int, run: tracking.Run) -> Path:
+def _preview(method: Method, sample: Batch, path: Path, run: tracking.Run) -> Path:
     """Show what the method does with the first crops, on the same draw every time."""
     place = next(method.parameters()).device
     training = method.training
@@ -207,7 +245,6 @@ def _preview(method: Method, sample: Batch, out: Path, step: int, run: tracking.
     with torch.no_grad():
         images = method.preview(crops_of(moved(sample, place)))
     method.train(training)
-    path = out / "previews" / f"step-{step:08d}.png"
     if not is_leader():
         return path
     figure = preview_figure(images)

@@ -20,6 +20,7 @@ from multiprocessing.reduction import send_handle
 from typing import Any
 
 import numpy.typing as npt
+from torch import Tensor
 
 from medssl.errors import MedsslError
 from medssl.training.slots import Memory, cuda_in_use
@@ -105,10 +106,15 @@ class Batches:
                 memory.wait(slot)
                 for place in range(self._size):
                     self._source.write(first + place, memory.arrays[slot], place)
-                yield memory.tensors[slot]
+                yield self._shown(first, memory.tensors[slot])
                 memory.used(slot)
         finally:
             memory.close()
+
+    def _shown(self, first: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the batch that begins with sample ``first`` has of a slot's fields."""
+        part = getattr(self._source, "part", None)
+        return tensors if part is None else part(first, tensors)
 
     def _by_workers(self) -> Iterator[Any]:
         ahead = max(_AHEAD, math.ceil(_AHEAD * self._workers / self._size))
@@ -128,7 +134,7 @@ class Batches:
                     memory.wait(free)
                     crew.ask(free, first)
                 crew.finish(slot)
-                yield memory.tensors[slot]
+                yield self._shown(self._firsts[count], memory.tensors[slot])
                 memory.used(slot)
         finally:
             crew.end()

@@ -27,7 +27,11 @@ _ORPHAN_CHECK = 2.0  # seconds
 
 
 class Source(Protocol):
-    """What makes samples: :class:`medssl.training.data.CropSource`."""
+    """What makes samples: :class:`medssl.training.data.CropSource`.
+
+    One that fills only some of its fields in a batch says which, by ``part``: see
+    :class:`medssl.training.mixed.MixedSource`.
+    """
 
     def fields(self) -> Fields:
         """Shape and dtype of what one sample has."""

@@ -14,6 +14,7 @@ from medssl.losses import (
     CellInfoNCE,
     DeepCluster,
     InfoNCE,
+    InterDimension,
     MixedBarlow,
     NegativeCosine,
     NTXent,
@@ -67,6 +68,17 @@ class Swapped(torch.nn.Module):
         """(B, K) each."""
         loss, queued = SwAV(1.0, epsilon=0.5), torch.linspace(-1, 1, 12).reshape(3, 4)
         value: Tensor = loss([z1, z2], [loss.assign(z, queued) for z in (z1, z2)])
+        return value
+
+
+class Between(torch.nn.Module):
+    """Agreement of volumes and slices, the first view's embeddings being scores of the former."""
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, K) each."""
+        volumes, slices = z1[None], torch.stack((z2, z2.sin()))
+        codes = [torch.stack([sinkhorn(z, 0.5) for z in side]) for side in (volumes, slices)]
+        value: Tensor = InterDimension(1.0)(volumes, codes[0], slices, codes[1])
         return value
 
 
@@ -202,6 +214,7 @@ LOSSES = {
     "BarlowTwins": BarlowTwins(0.1),
     "BarlowTwins, wide": Wide(BarlowTwins(0.1)),
     "SwAV": Swapped(),
+    "InterDimension": Between(),
     "DeepCluster": Clustered(),
     "answered": Answered(),
     "VICReg": VICReg(),

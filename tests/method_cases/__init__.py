@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from small_encoders import SMALL
 
+from medssl.bundle import EncoderSpec
 from medssl.methods import Crops, Method, Samples, method_class
 from medssl.networks import build_encoder
 from medssl.views import Draw, sample_key
@@ -66,13 +67,13 @@ def case(name: str) -> Case:
 
 
 def make(name: str, encoder: str = "", dims: int = 2, side: int = 16, **options: Any) -> Method:
-    """A small method with an encoder of `ENCODERS` or `SMALL`, the same every time; by default with
-    the first of its case."""
+    """A small method with an encoder of `ENCODERS` or `SMALL`, the first of its case where none is
+    named; the same every time."""
     torch.manual_seed(0)
-    encoder = encoder or case(name).encoders[0]
-    kind = method_class(name)
+    kind, encoder = method_class(name), encoder or case(name).encoders[0]
     family, sizes = (encoder, ENCODERS[encoder]) if encoder in ENCODERS else SMALL[encoder]
-    built = build_encoder(family, dims, 1, **sizes)
+    spec = kind.encoder_for(EncoderSpec(name=family, dims=dims, options=sizes))
+    built = build_encoder(spec.name, dims, 1, **spec.options)
     config = kind.Config(**(case(name).options | options))
     return kind(config, built, Samples((side,) * dims, 64))
 

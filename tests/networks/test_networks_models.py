@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from small_encoders import SMALL
+from small_encoders import SLICES, SMALL
 from torch import nn
 
 from medssl.networks import (
@@ -46,10 +46,12 @@ def test_a_patch_that_is_no_power_of_two():
 @pytest.mark.parametrize("dims", [2, 3])
 def test_segmenter_can_learn_one_image(dims: int):
     for kind in ENCODERS:
+        if kind == "slices" and dims == 2:
+            continue
         torch.manual_seed(0)
         x = torch.randn(1, 1, *(8,) * dims)
         label = (x > 0).long()[:, 0]
-        name, options = SMALL[kind]
+        name, options = SLICES if kind == "slices" else SMALL[kind]
         model = Segmenter(build_encoder(name, dims, 1, **options), 2)
         optimiser = torch.optim.AdamW(model.parameters(), 1e-2)
         losses = []

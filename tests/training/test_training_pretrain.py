@@ -49,7 +49,8 @@ def test_every_method_trains_in_2d_and_3d(blob_store, tmp_path, method):
     values = {"options": small.options, "steps": 1}
     if small.patch:
         values["patch_size"] = [small.patch] * dims
-    result = pretrain(blob_store, tmp_path / "run", config(method, UNET, **values))
+    encoder = {"unet": UNET, "vit": VIT}[small.encoders[0]]
+    result = pretrain(blob_store, tmp_path / "run", config(method, encoder, **values))
     assert [row["step"] for row in result.history.rows] == [1]
     assert result.previews[0].is_file()
     bundle = Bundle.load(result.bundle)
