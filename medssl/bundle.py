@@ -5,18 +5,25 @@ No pickle is read or written. Loading verifies the weights' hash and the format.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from medssl.bundle_files import card, is_others, others, shared, versions
+from medssl.bundle_files import (
+    card,
+    described,
+    filled,
+    is_others,
+    others,
+    seen_hash,
+    shared,
+    versions,
+)
 from medssl.config import StrictModel
 from medssl.errors import MedsslError
 from medssl.store.arrays import file_hash
@@ -26,8 +33,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from medssl.networks import PlaceEmbedding
-
-    M = TypeVar("M", bound=nn.Module)
 
 FORMAT_VERSION = 1
 WEIGHTS, SPEC, CARD = "model.safetensors", "bundle.json", "README.md"
@@ -135,11 +140,6 @@ class BundleSpec(StrictModel):
         return seen_hash(self.salt, subject_id) in set(self.seen_subjects)
 
 
-def seen_hash(salt: str, subject_id: str) -> str:
-    """Salted SHA-256 of a subject's pseudonym."""
-    return hashlib.sha256(f"{salt}:{subject_id}".encode()).hexdigest()[:32]
-
-
 def seen_record(subjects: Iterable[str], parent: BundleSpec | None = None) -> dict[str, Any]:
     """The ``salt`` and ``seen_subjects`` of a new bundle, those of its parent included."""
     salt = parent.salt if parent is not None and parent.salt else secrets.token_hex(8)
@@ -221,22 +221,10 @@ class Bundle:
             MedsslError: INPUT_MISSING, BUNDLE_INVALID, BUNDLE_FORMAT, BUNDLE_CORRUPT.
         """
         path = Path(path)
-        if not path.exists():
-            raise MedsslError("INPUT_MISSING", "The bundle does not exist", where=path.name)
-        for name in (SPEC, WEIGHTS):
-            if not (path / name).is_file():
-                raise MedsslError("BUNDLE_INVALID", f"The folder has no {name}", where=path.name)
+        data = described(path, SPEC, WEIGHTS, FORMAT_VERSION)
         try:
-            data = json.loads((path / SPEC).read_text(encoding="utf-8"))
-            if data.get("format_version") != FORMAT_VERSION:
-                raise MedsslError(
-                    "BUNDLE_FORMAT",
-                    f"The bundle has format {data.get('format_version')}; "
-                    f"this medssl reads {FORMAT_VERSION}",
-                    where=path.name,
-                )
             spec = BundleSpec.model_validate(data)
-        except (ValueError, ValidationError, AttributeError):
+        except ValidationError:
             raise MedsslError("BUNDLE_INVALID", "bundle.json is damaged", where=path.name) from None
         if file_hash(path / WEIGHTS) != spec.weights_sha256:
             raise MedsslError(
@@ -287,7 +275,7 @@ class Bundle:
         Raises:
             MedsslError: BUNDLE_INVALID where weights and architecture differ.
         """
-        return self._filled(build(self.spec.architecture))
+        return filled(build(self.spec.architecture), self.state())
 
     def embedding(self) -> PlaceEmbedding:
         """What says where in the body each voxel is, in evaluation mode, on the CPU.
@@ -308,16 +296,4 @@ class Bundle:
             made = build_embedding(self.spec.architecture.model_dump())
         except (ValueError, TypeError) as error:
             raise MedsslError("BUNDLE_INVALID", str(error), where="embedding") from None
-        return self._filled(made)
-
-    def _filled(self, model: M) -> M:
-        state, wanted = self.state(), model.state_dict()
-        unfit = [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]
-        if unfit:
-            raise MedsslError(
-                "BUNDLE_INVALID",
-                f"{len(unfit)} tensors do not fit the stated architecture",
-                where=unfit[0],
-            )
-        model.load_state_dict({name: state[name] for name in wanted})
-        return model.eval()
+        return filled(made, self.state())

@@ -1,17 +1,21 @@
-"""What a bundle's files hold: tensors of two encoders, each stored once, and a card to read."""
+"""What a bundle's files hold: a description, tensors of two encoders, each stored once, a card."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from collections.abc import Mapping
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from medssl.errors import MedsslError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    M = TypeVar("M", bound=nn.Module)
 
 _MAIN, _OTHER = "encoder.", "other.encoder."
 
@@ -20,6 +24,38 @@ def versions() -> dict[str, str]:
     """Versions of what made the weights."""
     names = ("medssl", "torch", "monai", "numpy")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def seen_hash(salt: str, subject_id: str) -> str:
+    """Salted SHA-256 of a subject's pseudonym."""
+    return hashlib.sha256(f"{salt}:{subject_id}".encode()).hexdigest()[:32]
+
+
+def described(path: Path, spec: str, weights: str, version: int) -> Any:
+    """What a bundle's description says, not checked but for its format.
+
+    Args:
+        path: the bundle.
+        spec, weights: names of its files.
+        version: of the format that is read.
+
+    Raises:
+        MedsslError: INPUT_MISSING, BUNDLE_INVALID, BUNDLE_FORMAT.
+    """
+    if not path.exists():
+        raise MedsslError("INPUT_MISSING", "The bundle does not exist", where=path.name)
+    for name in (spec, weights):
+        if not (path / name).is_file():
+            raise MedsslError("BUNDLE_INVALID", f"The folder has no {name}", where=path.name)
+    try:
+        data = json.loads((path / spec).read_text(encoding="utf-8"))
+        found = data.get("format_version")
+    except (ValueError, AttributeError):
+        raise MedsslError("BUNDLE_INVALID", f"{spec} is damaged", where=path.name) from None
+    if found != version:
+        text = f"The bundle has format {found}; this medssl reads {version}"
+        raise MedsslError("BUNDLE_FORMAT", text, where=path.name)
+    return data
 
 
 def is_others(name: str) -> bool:
@@ -67,6 +103,24 @@ def others(stored: Mapping[str, Tensor], known: Mapping[str, str]) -> dict[str, 
             raise MedsslError("BUNDLE_INVALID", "A shared tensor is missing", where=_MAIN + main)
         state[_MAIN + name] = stored[_MAIN + main]
     return state
+
+
+def filled(model: M, state: Mapping[str, Tensor]) -> M:
+    """A network with its weights, in evaluation mode; what else the state holds is left out.
+
+    Raises:
+        MedsslError: BUNDLE_INVALID where weights and network differ.
+    """
+    wanted = model.state_dict()
+    unfit = [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]
+    if unfit:
+        raise MedsslError(
+            "BUNDLE_INVALID",
+            f"{len(unfit)} tensors do not fit the stated architecture",
+            where=unfit[0],
+        )
+    model.load_state_dict({name: state[name] for name in wanted})
+    return model.eval()
 
 
 def _content(tensor: Tensor) -> tuple[str, tuple[int, ...], bytes]:
