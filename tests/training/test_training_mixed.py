@@ -1,5 +1,10 @@
 """Runs on crops of 3D and of 2D in turn."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -136,6 +141,28 @@ def clustered(both_store, tmp_path_factory):
     }
 
 
+@pytest.mark.parametrize(
+    "values",
+    [pytest.param({}, marks=pytest.mark.slow), VOLUMES],
+    ids=["uni4eye", "image_volume"],
+)
+def test_two_processes_learn_what_one_does(both_store, tmp_path, values):
+    """Each waits for the gradient of every parameter, of those that a step does not use too."""
+    asked = BASE | VIT | values | {"optimiser": "sgd", "lr": 0.05, "steps": 5}
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        str(Path(__file__).parent / "mixed_processes.py"), str(both_store), str(tmp_path / "two"),
+        json.dumps(asked),
+    ]  # fmt: skip
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    pretrain(both_store, tmp_path / "one", PretrainConfig(**asked))
+    for dims in (2, 3):
+        paths = [tmp_path / name / "bundle" for name in ("one", "two")]
+        one, two = (Bundle.load(path).for_dims(dims).state() for path in paths)
+        assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-5
+
+
 @pytest.mark.parametrize("kind", ["both", "3d"])
 def test_slices_and_their_encoder_are_one_bundle(clustered, kind, blob_store, tmp_path):
     bundle = Bundle.load(clustered[kind].bundle)
@@ -189,13 +216,18 @@ def test_rows_tell_of_both_and_previews_show_both(trained):
     assert all(path.is_file() for path in trained.previews)
 
 
-def test_interrupted_equals_uninterrupted(both_store, tmp_path, trained, monkeypatch):
+@pytest.mark.parametrize("values", [{}, VOLUMES], ids=["uni4eye", "image_volume"])
+def test_interrupted_equals_uninterrupted(
+    both_store, tmp_path, trained, clustered, values, monkeypatch
+):
     from medssl.methods import method_class
+
+    whole, settings = clustered["both"] if values else trained, config(**values)
 
     class Killed(Exception):  # noqa: N818
         """Stands for kill -9."""
 
-    kind, steps = method_class("uni4eye"), []
+    kind, steps = method_class(settings.method), []
 
     def step(self, *args):
         steps.append(1)
@@ -207,12 +239,12 @@ def test_interrupted_equals_uninterrupted(both_store, tmp_path, trained, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(kind, "step", step)
         with pytest.raises(Killed):
-            pretrain(both_store, tmp_path / "run", config())
-    resumed = pretrain(both_store, tmp_path / "run", config(), resume=True)
+            pretrain(both_store, tmp_path / "run", settings)
+    resumed = pretrain(both_store, tmp_path / "run", settings, resume=True)
     for dims in (2, 3):
-        a, b = (Bundle.load(r.bundle).for_dims(dims).state() for r in (trained, resumed))
+        a, b = (Bundle.load(r.bundle).for_dims(dims).state() for r in (whole, resumed))
         assert all(torch.equal(a[name], b[name]) for name in a)
-    assert trained.history.rows == resumed.history.rows
+    assert whole.history.rows == resumed.history.rows
 
 
 def test_it_is_fine_tuned_and_evaluated_in_either(tmp_path, blob_store, trained):
