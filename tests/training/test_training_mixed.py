@@ -16,9 +16,11 @@ from medssl.finetune import FinetuneConfig, finetune
 from medssl.store import Store
 from medssl.store.splits import assign_splits
 from medssl.training.data import loader
+from medssl.training.dry_run import dry_run
+from medssl.training.folder import as_before
 from medssl.training.mixed import by_dims
-from medssl.training.prepare import prepare
-from medssl.training.pretrain import PretrainConfig, pretrain, resolve
+from medssl.training.prepare import prepare, sized
+from medssl.training.pretrain import DECIDED, PretrainConfig, pretrain, resolve
 
 VIT = {
     "encoder": "vit",
@@ -257,6 +259,39 @@ def test_it_is_fine_tuned_and_evaluated_in_either(tmp_path, blob_store, trained)
     assert tuned.other is None
     found = evaluate(trained.bundle, blob_store, fractions=[1.0], seeds=1, device="cpu")
     assert np.isfinite(found.rank["pretrained"])
+
+
+def test_a_dry_run_goes_through_both(both_store, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    told = dry_run(both_store, config(), seconds=0.5)
+    assert told.volumes == len(resolve(Store.open(both_store), config())[1])
+    assert all(speed > 0 for speed in told.stages.values())
+
+
+def test_the_batch_that_fits_fits_both(both_store, tmp_path, monkeypatch):
+    asked = []
+
+    def largest(task, sample, *_):
+        asked.append(sample["image"].ndim - 2)
+        return {3: 6, 2: 4}[asked[-1]]
+
+    monkeypatch.setattr("medssl.training.prepare.largest_batch", largest)
+    store = Store.open(both_store)
+    settings, ids = resolve(store, config(batch_size="auto"))
+    assert sized(store, settings, ids, tmp_path).batch_size == 4
+    assert asked == [3, 2]
+
+
+def test_what_the_store_decided_for_2d_stays(both_store, tmp_path):
+    first = config(flat={})
+    pretrain(both_store, tmp_path / "run", first)
+    kept = as_before(tmp_path / "run", first, DECIDED)
+    assert kept.flat.patch_size == [16, 16]
+    assert kept.flat.intensity is not None
+    again = as_before(tmp_path / "run", config(flat=None), DECIDED)
+    assert again.flat == kept.flat.model_copy(update={"cache": "off"})
+    stated = as_before(tmp_path / "run", config(flat={"patch_size": [8, 8]}), DECIDED)
+    assert stated.flat.patch_size == [8, 8]
 
 
 @pytest.mark.parametrize(
