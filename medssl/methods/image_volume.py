@@ -166,16 +166,15 @@ class ImageVolume(SwAV):
         )
 
     def pictures(self, crops: Crops) -> list[Tensor]:
-        """Two views of some slices of 3D crops, each (slices x B, C, row, column), the first slice
-        of every crop before the second."""
+        """Two views of some slices of 3D crops, each (B x slices, C, row, column), all slices of a
+        crop before those of the next: as several processes together have them."""
         draw, count = crops.draw, self._config.slices
         stack = self._slices.pictures(crops.image)
         chosen = draw.fork(_DRAWS).integers(0, stack.shape[1], count)
         some = stack[torch.arange(len(crops), device=chosen.device)[:, None], chosen]
-        keys = torch.cat([draw.fork(_PICTURES + number).bits() for number in range(count)])
-        spacing = crops.spacing[:, list(self._slices.plane[1:])].repeat(count, 1)
-        flat = some.transpose(0, 1).flatten(0, 1)
-        made = make_views(flat, Draw(keys), self._picture_plans, spacing)
+        keys = torch.stack([draw.fork(_PICTURES + n).bits() for n in range(count)], dim=1)
+        spacing = crops.spacing[:, list(self._slices.plane[1:])].repeat_interleave(count, dim=0)
+        made = make_views(some.flatten(0, 1), Draw(keys.flatten()), self._picture_plans, spacing)
         return [view.image for view in made]
 
     def preview(self, crops: Crops) -> dict[str, Tensor]:
@@ -184,7 +183,7 @@ class ImageVolume(SwAV):
             return super().preview(crops)
         shown = super().preview(crops)
         for number, view in enumerate(self.pictures(crops), start=1):
-            shown[f"slice view {number}"] = self._slices.volumes(view[: len(crops), None])
+            shown[f"slice view {number}"] = self._slices.volumes(view[:: self._config.slices, None])
         return shown
 
     def _volumes(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -209,8 +208,8 @@ class ImageVolume(SwAV):
         return loss
 
     def _by_crop(self, rows: Sequence[Tensor], crops: int) -> Tensor:
-        """Rows of slices' views, (slices x B, K) each, as (views x slices, B, K)."""
-        return torch.cat([one.reshape(-1, crops, one.shape[1]) for one in rows])
+        """Rows of slices' views, (B x slices, K) each, as (views x slices, B, K)."""
+        return torch.cat([one.reshape(crops, -1, one.shape[1]).transpose(0, 1) for one in rows])
 
     def _unused(self) -> Tensor:
         """0, with gradients for what a step on pictures leaves alone."""

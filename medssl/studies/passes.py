@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from medssl.methods import Crops, Method
-from medssl.networks import Encoder
+from medssl.networks import Encoder, SliceEncoder
 from medssl.store import Store
 from medssl.training.data import loader
 from medssl.training.prepare import prepare
@@ -37,11 +37,12 @@ class Cost:
     seconds: float
 
 
-def count_passes(method: Method, crops: Crops) -> int:
+def count_passes(method: Method, crops: Crops) -> float:
     """Samples times views that one step sends through the encoders of a method, teachers too.
 
     The first layer of each encoder is hooked, as it sees every image however the encoder is
-    called. The step is computed, and what it changes of the method's state stays changed.
+    called. An encoder of slices sees each slice of a volume; such a slice counts as its share of
+    the crop. The step is computed, and what it changes of the method's state stays changed.
     """
     counts = []
     hooks = []
@@ -56,7 +57,9 @@ def count_passes(method: Method, crops: Crops) -> int:
     for handle in hooks:
         handle.remove()
     # a Counter remembers the order in which its keys came
-    return sum(next(iter(rows.values()), 0) for rows in counts)
+    seen = [next(iter(rows.values()), 0) for rows in counts]
+    parts = [_slices(encoder, crops) for encoder in _outermost(method)]
+    return sum(rows / part for rows, part in zip(seen, parts, strict=True))
 
 
 def steps_for(passes: int, cost: Cost, batch_size: int) -> int:
@@ -89,6 +92,13 @@ def _outermost(method: Method) -> list[Encoder]:
     encoders = [m for m in method.modules() if isinstance(m, Encoder)]
     inner = {id(part) for e in encoders for part in e.modules() if part is not e}
     return [e for e in encoders if id(e) not in inner]
+
+
+def _slices(encoder: Encoder, crops: Crops) -> int:
+    """How many images an encoder makes of a crop."""
+    if isinstance(encoder, SliceEncoder) and crops.image.ndim == 5:
+        return int(crops.image.shape[2 + encoder.plane[0]])
+    return 1
 
 
 def _counter(rows: Counter[str], name: str) -> Any:

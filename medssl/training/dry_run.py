@@ -22,6 +22,7 @@ from medssl.store.intensity import IntensityContract
 from medssl.training.cache_plan import cache_plan
 from medssl.training.data import loader
 from medssl.training.loop import fit
+from medssl.training.mixed import by_dims
 from medssl.training.prepare import Prepared, prepare, sized
 from medssl.training.pretrain import PretrainConfig, resolve
 from medssl.training.pretrain_task import crops_of
@@ -254,6 +255,8 @@ def _cache(
     store: Store, config: PretrainConfig, asked: PretrainConfig, volume_ids: Sequence[str]
 ) -> str:
     """Which cache the run will keep, how large, and why."""
+    if config.dims == "both":
+        volume_ids = by_dims(store, volume_ids, config.flat)[0]  # 2D images have no cache
     plan = cache_plan(
         store,
         volume_ids,

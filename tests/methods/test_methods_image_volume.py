@@ -68,7 +68,7 @@ def test_a_slice_is_the_picture_of_a_plane_of_its_crop():
     for number in range(3):
         for sample in range(4):
             plane = batch.image[sample, 0, :, :, chosen[sample, number]]
-            assert torch.equal(first[4 * number + sample, 0], plane.T.flip(0, 1))
+            assert torch.equal(first[3 * sample + number, 0], plane.T.flip(0, 1))
 
 
 def _untouched(plan):

@@ -102,14 +102,14 @@ def test_it_runs_on_one_store_and_goes_on(tmp_path, capsys):
         "finetune={steps: 1, batch_size: 4, device: cpu}",
     ]  # fmt: skip
     out = tmp_path / "out"
-    claim.main(tmp_path, out, change, PRESET)
+    claim.main(tmp_path, out, change, PRESET, ROOT / "pipelines/public_data.key")
     found = Claim.read(out / "joint_dimensions.json")
     assert found.verdict in capsys.readouterr().out
     table = pd.read_csv(out / "runs.csv")
     # of each seed: four single runs read in two ways, two joint ones in four, random weights
     assert len(table) == 2 * (4 * 2 + 2 * 4 + 4)
     before = [p.stat().st_mtime_ns for p in sorted(out.glob("measured/*"))]
-    claim.main(tmp_path, out, change, PRESET)
+    claim.main(tmp_path, out, change, PRESET, ROOT / "pipelines/public_data.key")
     assert [p.stat().st_mtime_ns for p in sorted(out.glob("measured/*"))] == before
     store = Store.open(out / "store")
     sides = [set(claim.subjects_of(store, kind)) for kind in ("2d", "3d")]

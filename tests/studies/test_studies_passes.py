@@ -56,6 +56,12 @@ def test_every_method_goes_through_an_encoder_alike_for_every_sample(name):
     assert 0 < four == eight / 2
 
 
+def test_a_slice_is_a_share_of_its_crop():
+    method = make("image_volume", dims=3, slices=3)
+    # two views of every crop, and two of three of its 16 slices
+    assert count_passes(method, crops(4, dims=3)) == pytest.approx(4 * (2 + 2 * 3 / 16))
+
+
 def test_equal_passes_make_unequal_steps():
     assert steps_for(1000, Cost(2, 0), 10) == 50
     assert steps_for(1000, Cost(4, 0), 10) == 25

@@ -1,5 +1,10 @@
 """Runs on crops of 3D and of 2D in turn."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +16,11 @@ from medssl.finetune import FinetuneConfig, finetune
 from medssl.store import Store
 from medssl.store.splits import assign_splits
 from medssl.training.data import loader
+from medssl.training.dry_run import dry_run
+from medssl.training.folder import as_before
 from medssl.training.mixed import by_dims
-from medssl.training.prepare import prepare
-from medssl.training.pretrain import PretrainConfig, pretrain, resolve
+from medssl.training.prepare import prepare, sized
+from medssl.training.pretrain import DECIDED, PretrainConfig, pretrain, resolve
 
 VIT = {
     "encoder": "vit",
@@ -136,6 +143,28 @@ def clustered(both_store, tmp_path_factory):
     }
 
 
+@pytest.mark.parametrize(
+    "values",
+    [pytest.param({}, marks=pytest.mark.slow), VOLUMES],
+    ids=["uni4eye", "image_volume"],
+)
+def test_two_processes_learn_what_one_does(both_store, tmp_path, values):
+    """Each waits for the gradient of every parameter, of those that a step does not use too."""
+    asked = BASE | VIT | values | {"optimiser": "sgd", "lr": 0.05, "steps": 5}
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        str(Path(__file__).parent / "mixed_processes.py"), str(both_store), str(tmp_path / "two"),
+        json.dumps(asked),
+    ]  # fmt: skip
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    pretrain(both_store, tmp_path / "one", PretrainConfig(**asked))
+    for dims in (2, 3):
+        paths = [tmp_path / name / "bundle" for name in ("one", "two")]
+        one, two = (Bundle.load(path).for_dims(dims).state() for path in paths)
+        assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-5
+
+
 @pytest.mark.parametrize("kind", ["both", "3d"])
 def test_slices_and_their_encoder_are_one_bundle(clustered, kind, blob_store, tmp_path):
     bundle = Bundle.load(clustered[kind].bundle)
@@ -189,13 +218,18 @@ def test_rows_tell_of_both_and_previews_show_both(trained):
     assert all(path.is_file() for path in trained.previews)
 
 
-def test_interrupted_equals_uninterrupted(both_store, tmp_path, trained, monkeypatch):
+@pytest.mark.parametrize("values", [{}, VOLUMES], ids=["uni4eye", "image_volume"])
+def test_interrupted_equals_uninterrupted(
+    both_store, tmp_path, trained, clustered, values, monkeypatch
+):
     from medssl.methods import method_class
+
+    whole, settings = clustered["both"] if values else trained, config(**values)
 
     class Killed(Exception):  # noqa: N818
         """Stands for kill -9."""
 
-    kind, steps = method_class("uni4eye"), []
+    kind, steps = method_class(settings.method), []
 
     def step(self, *args):
         steps.append(1)
@@ -207,12 +241,12 @@ def test_interrupted_equals_uninterrupted(both_store, tmp_path, trained, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(kind, "step", step)
         with pytest.raises(Killed):
-            pretrain(both_store, tmp_path / "run", config())
-    resumed = pretrain(both_store, tmp_path / "run", config(), resume=True)
+            pretrain(both_store, tmp_path / "run", settings)
+    resumed = pretrain(both_store, tmp_path / "run", settings, resume=True)
     for dims in (2, 3):
-        a, b = (Bundle.load(r.bundle).for_dims(dims).state() for r in (trained, resumed))
+        a, b = (Bundle.load(r.bundle).for_dims(dims).state() for r in (whole, resumed))
         assert all(torch.equal(a[name], b[name]) for name in a)
-    assert trained.history.rows == resumed.history.rows
+    assert whole.history.rows == resumed.history.rows
 
 
 def test_it_is_fine_tuned_and_evaluated_in_either(tmp_path, blob_store, trained):
@@ -225,6 +259,39 @@ def test_it_is_fine_tuned_and_evaluated_in_either(tmp_path, blob_store, trained)
     assert tuned.other is None
     found = evaluate(trained.bundle, blob_store, fractions=[1.0], seeds=1, device="cpu")
     assert np.isfinite(found.rank["pretrained"])
+
+
+def test_a_dry_run_goes_through_both(both_store, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    told = dry_run(both_store, config(), seconds=0.5)
+    assert told.volumes == len(resolve(Store.open(both_store), config())[1])
+    assert all(speed > 0 for speed in told.stages.values())
+
+
+def test_the_batch_that_fits_fits_both(both_store, tmp_path, monkeypatch):
+    asked = []
+
+    def largest(task, sample, *_):
+        asked.append(sample["image"].ndim - 2)
+        return {3: 6, 2: 4}[asked[-1]]
+
+    monkeypatch.setattr("medssl.training.prepare.largest_batch", largest)
+    store = Store.open(both_store)
+    settings, ids = resolve(store, config(batch_size="auto"))
+    assert sized(store, settings, ids, tmp_path).batch_size == 4
+    assert asked == [3, 2]
+
+
+def test_what_the_store_decided_for_2d_stays(both_store, tmp_path):
+    first = config(flat={})
+    pretrain(both_store, tmp_path / "run", first)
+    kept = as_before(tmp_path / "run", first, DECIDED)
+    assert kept.flat.patch_size == [16, 16]
+    assert kept.flat.intensity is not None
+    again = as_before(tmp_path / "run", config(flat=None), DECIDED)
+    assert again.flat == kept.flat.model_copy(update={"cache": "off"})
+    stated = as_before(tmp_path / "run", config(flat={"patch_size": [8, 8]}), DECIDED)
+    assert stated.flat.patch_size == [8, 8]
 
 
 @pytest.mark.parametrize(
