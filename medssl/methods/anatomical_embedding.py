@@ -146,9 +146,7 @@ class AnatomicalEmbedding(Method):
             point[:, 2] = size[2] // 2
         asked = network.sample(maps, point)
         after = PlaceMaps(*(cells.roll(-1, 0) for cells in maps))
-        alike, alike_after = (
-            network.upsample(network.similarity(asked, some), size) for some in (maps, after)
-        )
+        alike, alike_after = (network.similarity(asked, some, size) for some in (maps, after))
         return {
             "voxel": marked(image, point),
             "similarity": shown(alike, image),
