@@ -60,7 +60,7 @@ class AnatomicalEmbeddingConfig(MethodConfig):
     negative_distance: float = Field(
         3.0, gt=0, description="mm from a point to its nearest negative, fine map"
     )
-    coarse_negative_distance: float = Field(8.0, gt=0, description="the same, coarse map")
+    coarse_negative_distance: float = Field(5.0, gt=0, description="the same, coarse map")
     temperature: float = Field(0.5, gt=0)
     view: ViewConfig = PLACE_VIEW
 
