@@ -140,6 +140,7 @@ def card(spec: Mapping[str, Any], count: int) -> str:
     """
     contract, encoder = spec["contract"], spec["architecture"]["encoder"]
     target, other = spec["target"], spec["other"]
+    places = spec["architecture"]["embedding"]
     labels = [
         *spec["label_names"].values(),
         *spec["classes"],
@@ -152,6 +153,11 @@ def card(spec: Mapping[str, Any], count: int) -> str:
         "",
         f"- Encoder: {encoder['name']}, {encoder['dims']}D, {count:,} values in all",
         f"- Method: {spec['method'] or 'none'}",
+        *(
+            [f"- Embedding: {places['dim']} values of every voxel's place (`medssl locate`)"]
+            if places
+            else []
+        ),
         f"- Input: {_inputs(contract)}",
         *([f"- Or, by an encoder of its own: {_inputs(other['contract'])}"] if other else []),
         f"- Subjects seen: {len(spec['seen_subjects'])} (salted hashes in bundle.json)",
