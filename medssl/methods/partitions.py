@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medssl.errors import MedsslError
 from medssl.methods.base import Crops, Samples
+from medssl.processes import sum_processes, world
 
 Axis = Literal["right", "front", "up", "rows", "columns"]
 
@@ -69,7 +70,8 @@ def check_reach(crops: Crops, axis: int | None, count: int) -> None:
     """
     size = torch.tensor(crops.image.shape[2:], device=crops.place.device)
     spans = (crops.place[:, :, :-1].abs() * size).sum(2) / crops.extent
-    span = float((spans.amin(1) if axis is None else spans[:, axis]).mean())
+    own = (spans.amin(1) if axis is None else spans[:, axis]).mean()
+    span = float(sum_processes(own) / world()[1])  # so that all processes stop, or none
     if 1 - span < 1 / count:
         raise MedsslError(
             "CONFIG_INVALID",
