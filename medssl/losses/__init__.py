@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medssl.losses.barlow_twins import BarlowTwins
+from medssl.losses.centred import CentredCE
 from medssl.losses.dcl import DCL
 from medssl.losses.deepcluster import DeepCluster
 from medssl.losses.dice import DiceCE
@@ -27,6 +28,7 @@ __all__ = [
     "DINO",
     "HOG",
     "BarlowTwins",
+    "CentredCE",
     "DeepCluster",
     "DiceCE",
     "GradientMagnitude",

@@ -1,6 +1,7 @@
 """The self-supervised methods by name."""
 
 from medssl.errors import MedsslError
+from medssl.methods.alice import Alice
 from medssl.methods.barlow import Barlow
 from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
 from medssl.methods.byol import BYOL
@@ -43,6 +44,7 @@ METHODS: dict[str, type[Method]] = {
     "dino": DINO,
     "sit": SiT,
     "hybrid": Hybrid,
+    "alice": Alice,
 }
 
 

@@ -77,6 +77,23 @@ class Crops:
         found = self.in_volume(points)
         return found / self.extent.reshape(*self.extent.shape, *(1,) * (found.ndim - 2))
 
+    def from_relative(self, shares: Tensor) -> Tensor:
+        """Where places of the volumes lie in the crops, the inverse of :meth:`relative`: shares of
+        the extent (B, D, *any) -> voxels (B, d, *any), which may lie outside. Of a 2D crop of a 3D
+        volume it is the nearest point of its plane."""
+        flat = shares.flatten(2)
+        away = flat * self.extent[:, :, None] - self.place[:, :, -1:]
+        # Crops lie along their volumes' axes, so these are at right angles.
+        axes = self.place[:, :, :-1]
+        along = (axes[..., None] * away[:, :, None]).sum(1) / axes.square().sum(1)[..., None]
+        return along.reshape(len(along), -1, *shares.shape[2:])
+
+    def take(self, rows: Tensor) -> Crops:
+        """Some of the crops, or all in another order; ``rows`` int64 (N,)."""
+        parts = (self.spacing, self.volume, self.subject, self.place, self.extent)
+        draw = Draw(self.draw.keys[rows], self.draw.stream)
+        return Crops(self.image[rows], draw, *(part[rows] for part in parts))
+
     def centre(self) -> Tensor:
         """The crops' centres as :meth:`relative` has them: float32 (B, D)."""
         size = torch.tensor(self.image.shape[2:], device=self.place.device)

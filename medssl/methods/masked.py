@@ -83,24 +83,7 @@ class Masked(Method):
         """The original, what is left of it, and the prediction at the hidden places; of another
         target than voxels, the target too, stretched to each original's range.
         """
-        made = self.reconstruct(crops)
-        found = {"original": made.image, "masked": made.given}
-        target = self.target(made.image)
-        first: tuple[Any, ...] = (..., *(slice(None, None, self.target.cell),) * (target.ndim - 2))
-        filled = target.where(~made.mask[first], made.prediction.to(target.dtype))
-        if type(self.target) is Target:
-            return {**found, "reconstruction": filled}
-        target, filled = self.target.shown(target), self.target.shown(filled)
-        axes = tuple(range(1, target.ndim))
-        low, dark = target.amin(axes, keepdim=True), made.image.amin(axes, keepdim=True)
-        scale = (made.image.amax(axes, keepdim=True) - dark) / (
-            target.amax(axes, keepdim=True) - low
-        ).clamp(min=1e-6)
-        return {
-            **found,
-            "target": dark + (target - low) * scale,
-            "reconstruction": dark + (filled - low) * scale,
-        }
+        return pictures(self.reconstruct(crops), self.target)
 
 
 class MaskedCells(Masked):
@@ -125,6 +108,30 @@ class MaskedCells(Masked):
         hidden = upsample_mask(mask, image.shape[2:])
         given = image.masked_fill(hidden, float(image.min()))
         return Reconstruction(image, given, hidden, prediction)
+
+
+def pictures(made: Reconstruction, target_of_view: Target) -> dict[str, Tensor]:
+    """The original, what is left of it, and the prediction at the hidden places; of another target
+    than voxels, the target too, stretched to each original's range: (B, C, ...) each.
+    """
+    found = {"original": made.image, "masked": made.given}
+    target = target_of_view(made.image)
+    cell = slice(None, None, target_of_view.cell)
+    first: tuple[Any, ...] = (..., *(cell,) * (target.ndim - 2))
+    filled = target.where(~made.mask[first], made.prediction.to(target.dtype))
+    if type(target_of_view) is Target:
+        return {**found, "reconstruction": filled}
+    target, filled = target_of_view.shown(target), target_of_view.shown(filled)
+    axes = tuple(range(1, target.ndim))
+    low, dark = target.amin(axes, keepdim=True), made.image.amin(axes, keepdim=True)
+    scale = (made.image.amax(axes, keepdim=True) - dark) / (
+        target.amax(axes, keepdim=True) - low
+    ).clamp(min=1e-6)
+    return {
+        **found,
+        "target": dark + (target - low) * scale,
+        "reconstruction": dark + (filled - low) * scale,
+    }
 
 
 def cells_of(size: Sequence[int], mask_cell: int, encoder: Encoder) -> tuple[int, ...]:

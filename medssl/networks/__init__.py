@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from medssl.networks.casa import CrossAttention
 from medssl.networks.decoder import Decoder
 from medssl.networks.direct_predictor import DirectPredictor
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead, Embedder, PatchHead, Projector, pooled
-from medssl.networks.mae import ConvReconstructor, TokenReconstructor
+from medssl.networks.mae import ConvReconstructor, TokenReconstructor, reconstructor_for
+from medssl.networks.masked_student import MaskedStudent
 from medssl.networks.mednext import MedNeXt
 from medssl.networks.memory import Memory
 from medssl.networks.models import (
@@ -32,11 +34,13 @@ __all__ = [
     "ClassificationHead",
     "Classifier",
     "ConvReconstructor",
+    "CrossAttention",
     "Decoder",
     "DirectPredictor",
     "Embedder",
     "Encoder",
     "EncoderOnly",
+    "MaskedStudent",
     "MedNeXt",
     "Memory",
     "PatchHead",
@@ -54,4 +58,5 @@ __all__ = [
     "build_model",
     "cosine_between",
     "pooled",
+    "reconstructor_for",
 ]

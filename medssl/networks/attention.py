@@ -14,8 +14,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, attend: Tensor | None = None) -> 
     """softmax(q kT / sqrt(width)) v (Vaswani et al. 2017, eq. 1), in the dtype of the input.
 
     Args:
-        q, k, v: (B, heads, N, width).
-        attend: bool, broadcastable to (B, heads, N, N), True = may be attended to.
+        q: (B, heads, N, width).
+        k, v: (B, heads, M, width).
+        attend: bool, broadcastable to (B, heads, N, M), True = may be attended to.
     """
     if attend is None and plain_is_quicker(q):
         return _plain(q, k, v)
@@ -34,6 +35,6 @@ def plain_is_quicker(q: Tensor) -> bool:
 
 def _plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     batch, heads, tokens, width = q.shape
-    q, k, v = (t.reshape(batch * heads, tokens, width) for t in (q * width**-0.5, k, v))
+    q, k, v = (t.reshape(batch * heads, -1, width) for t in (q * width**-0.5, k, v))
     weights = torch.bmm(q, k.transpose(1, 2)).softmax(dim=-1)
     return torch.bmm(weights, v).view(batch, heads, tokens, width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -65,6 +65,9 @@ class Decoder(nn.Module):
         width: channels at full resolution where the encoder has no map; grows with the stride.
         context: residual blocks on the coarsest map, which carry context further than the stages'
             single convolutions can.
+
+    Attributes:
+        widths: channels of each of :meth:`maps`.
     """
 
     def __init__(
@@ -89,12 +92,30 @@ class Decoder(nn.Module):
             self.stem = ConvBlock(dims, in_channels, width)
         self.stages = nn.ModuleList()
         inputs = widths[ladder[0]]
+        made = [inputs]
         for above, stride in pairwise(ladder):
             skip = widths.get(stride, width if stride == 1 else None)
             outputs = widths.get(stride, min(inputs, width * stride))
             self.stages.append(UpStage(dims, inputs, skip, outputs, above // stride))
             inputs = outputs
+            made.append(outputs)
+        self.widths = tuple(made)
         self.head = conv(dims, inputs, out_channels, 1, bias=True)
+
+    def maps(self, features: Sequence[Tensor], image: Tensor) -> Iterator[Tensor]:
+        """What the decoder makes on its way, each when it is asked for: the coarsest map with its
+        context, then what every stage gives, (B, C, *ceil(spatial / stride)).
+
+        Args: as of :meth:`forward`.
+        """
+        skips = dict(zip(self.strides, features, strict=True))
+        x = self.context(channels_last(features[-1]))
+        yield x
+        for stride, stage in zip(self.stage_strides, self.stages, strict=True):
+            if stride == 1 and self.image_skip:
+                skips[1] = self.stem(channels_last(image))
+            x = stage(x, skips.get(stride))
+            yield x
 
     def forward(self, features: Sequence[Tensor], image: Tensor) -> Tensor:
         """(B, out_channels, *spatial).
@@ -103,13 +124,12 @@ class Decoder(nn.Module):
             features: the encoder's maps, finest first; sizes ceil(spatial / stride).
             image: (B, in_channels, *spatial); only its size is used where the finest stride is 1.
         """
-        maps = dict(zip(self.strides, features, strict=True))
-        if self.image_skip:
-            maps[1] = self.stem(channels_last(image))
-        x = self.context(channels_last(features[-1]))
-        for stride, stage in zip(self.stage_strides, self.stages, strict=True):
-            x = stage(x, maps.get(stride))
-        logits: Tensor = self.head(x)
+        *_, finest = self.maps(features, image)
+        return self.finish(finest, image)
+
+    def finish(self, finest: Tensor, image: Tensor) -> Tensor:
+        """The last of :meth:`maps` -> (B, out_channels, *spatial)."""
+        logits: Tensor = self.head(finest)
         return crop_to(logits, image.shape[2:])
 
 

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from medssl.methods import Method
+from method_cases import Broken, Case, mae
+from method_cases.dino import FLAT, SHARP
+
+
+def without_centring(method: Method) -> None:
+    method._cls_loss.follow = lambda teacher: None
+
+
+CASE = Case(
+    options={
+        "hidden": 16, "projection": 8, "prototypes": 32, "casa_width": 16, "casa_heads": 2,
+        **mae.CASE.options,
+    },
+    refused=mae.CASE.refused,
+    broken={
+        "no centring": Broken(change=without_centring, options=SHARP),
+        "no sharpening": Broken(options=FLAT),
+    },
+)  # fmt: skip
