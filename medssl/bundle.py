@@ -14,10 +14,11 @@ import shutil
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
+from medssl.card import card
 from medssl.config import StrictModel
 from medssl.errors import MedsslError
 from medssl.store.arrays import file_hash
@@ -25,6 +26,10 @@ from medssl.store.intensity import IntensityContract
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from medssl.networks import PlaceEmbedding
+
+    M = TypeVar("M", bound=nn.Module)
 
 FORMAT_VERSION = 1
 WEIGHTS, SPEC, CARD = "model.safetensors", "bundle.json", "README.md"
@@ -69,10 +74,12 @@ class TargetSpec(StrictModel):
 
 
 class Architecture(StrictModel):
-    """An encoder, and the task around it (None: the encoder alone)."""
+    """An encoder, the task around it (None: the encoder alone), and the sizes of the heads that
+    make it a :class:`medssl.networks.PlaceEmbedding` (None: there are none)."""
 
     encoder: EncoderSpec
     task: TaskSpec | None = None
+    embedding: dict[str, int] | None = None
 
 
 class InputContract(StrictModel):
@@ -190,7 +197,8 @@ class Bundle:
         update = {"weights_sha256": file_hash(work / WEIGHTS), "versions": versions()}
         spec = spec.model_copy(update=update)
         (work / SPEC).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (work / CARD).write_text(_card(spec, tensors), encoding="utf-8")
+        count = sum(tensor.numel() for tensor in tensors.values())
+        (work / CARD).write_text(card(spec.model_dump(), count), encoding="utf-8")
         work.rename(path)
         return cls(path, spec)
 
@@ -243,7 +251,27 @@ class Bundle:
         Raises:
             MedsslError: BUNDLE_INVALID where weights and architecture differ.
         """
-        model = build(self.spec.architecture)
+        return self._filled(build(self.spec.architecture))
+
+    def embedding(self) -> PlaceEmbedding:
+        """What says where in the body each voxel is, in evaluation mode, on the CPU.
+
+        Raises:
+            MedsslError: EMBEDDING_MISSING, BUNDLE_INVALID where weights and architecture differ.
+        """
+        from medssl.networks import build_embedding
+
+        if self.spec.architecture.embedding is None:
+            raise MedsslError(
+                "EMBEDDING_MISSING", "The bundle has no embedding of places", where=self.path.name
+            )
+        try:
+            made = build_embedding(self.spec.architecture.model_dump())
+        except (ValueError, TypeError) as error:
+            raise MedsslError("BUNDLE_INVALID", str(error), where="embedding") from None
+        return self._filled(made)
+
+    def _filled(self, model: M) -> M:
         state, wanted = self.state(), model.state_dict()
         unfit = [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]
         if unfit:
@@ -254,35 +282,3 @@ class Bundle:
             )
         model.load_state_dict({name: state[name] for name in wanted})
         return model.eval()
-
-
-def _card(spec: BundleSpec, tensors: Mapping[str, Tensor]) -> str:
-    count = sum(tensor.numel() for tensor in tensors.values())
-    contract, encoder = spec.contract, spec.architecture.encoder
-    labels = [
-        *spec.label_names.values(),
-        *spec.classes,
-        *([spec.target.name] if spec.target else []),
-    ]
-    spacing = "the input's own" if contract.spacing is None else f"{contract.spacing} mm"
-    lines = [
-        f"# A medssl {spec.kind} bundle",
-        "",
-        "For research. Not a medical device.",
-        "",
-        f"- Encoder: {encoder.name}, {encoder.dims}D, {count:,} values in all",
-        f"- Method: {spec.method or 'none'}",
-        f"- Input: {contract.channels} channel(s), {'/'.join(contract.modalities) or 'any'},"
-        f" spacing {spacing}, orientation {contract.orientation},"
-        f" intensity {contract.intensity.scheme}, patch {contract.patch_size}",
-        f"- Subjects seen: {len(spec.seen_subjects)} (salted hashes in bundle.json)",
-        f"- Labels: {', '.join(labels) or 'none'}",
-        f"- Licence: {spec.licence}",
-        f"- SHA-256 of the weights: `{spec.weights_sha256}`",
-        "",
-    ]
-    if spec.metrics:
-        lines += ["| metric | value |", "| --- | --- |"]
-        lines += [f"| {name} | {value:.4g} |" for name, value in spec.metrics.items()]
-        lines.append("")
-    return "\n".join(lines)

@@ -90,6 +90,7 @@ CODES: dict[str, Code] = {
     "BUNDLE_INVALID": Code(_BROKEN, "The folder is not a bundle, or a part of it is missing."),
     "BUNDLE_FORMAT": Code(_USAGE, "The bundle was written in a format this version cannot read."),
     "BUNDLE_CORRUPT": Code(_BROKEN, "The bundle's weights do not have their recorded hash."),
+    "EMBEDDING_MISSING": Code(_USAGE, "The bundle has no embedding of places in the body."),
     "CHECKPOINT_CORRUPT": Code(_BROKEN, "No intact checkpoint was found to resume from."),
     "SUBJECT_LEAK": Code(
         _BROKEN, "A test subject was seen in training, or one subject lies on two sides of a split."

@@ -14,7 +14,7 @@ from medssl.bundle import (
     seen_record,
 )
 from medssl.errors import MedsslError
-from medssl.networks import build_model
+from medssl.networks import PlaceEmbedding, build_encoder, build_model
 
 ENCODER = EncoderSpec(name="unet", dims=2, options={"widths": [4, 8]})
 
@@ -56,6 +56,41 @@ def test_every_encoder_survives_a_bundle(tmp_path, kind):
     loaded = Bundle.load(Bundle.save(tmp_path / "bundle", model, made).path)
     image = torch.randn(1, 1, 28, 28)
     assert torch.equal(loaded.model()(image), model(image))
+
+
+def test_an_embedding_goes_along_and_the_encoder_is_read_without_it(tmp_path):
+    sizes = {"dim": 5, "fine_stride": 1, "width": 4}
+    built = PlaceEmbedding(build_encoder("unet", 2, 1, widths=[4, 8]), **sizes).eval()
+    made = spec(architecture=Architecture(encoder=ENCODER, embedding=sizes))
+    loaded = Bundle.load(Bundle.save(tmp_path / "bundle", built, made).path)
+    image = torch.randn(1, 1, 8, 8)
+    for found, expected in zip(loaded.embedding()(image), built(image), strict=True):
+        assert torch.equal(found, expected)
+    for found, expected in zip(loaded.model()(image), built.encoder(image), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_bundles_without_an_embedding_load_as_before_and_say_that_they_have_none(bundle):
+    file = bundle[0].path / "bundle.json"
+    data = json.loads(file.read_text())
+    del data["architecture"]["embedding"]  # as earlier versions wrote it
+    file.write_text(json.dumps(data))
+    loaded = Bundle.load(bundle[0].path)
+    image = torch.randn(1, 1, 8, 8)
+    assert torch.equal(loaded.model()(image), bundle[1](image))
+    with pytest.raises(MedsslError, match="EMBEDDING_MISSING"):
+        loaded.embedding()
+
+
+@pytest.mark.parametrize("change", [{"dim": 6}, {"fine_stride": 3}, {"depth": 3}])
+def test_an_embedding_that_does_not_fit_is_refused(tmp_path, change):
+    sizes = {"dim": 5, "fine_stride": 1, "width": 4}
+    built = PlaceEmbedding(build_encoder("unet", 2, 1, widths=[4, 8]), **sizes)
+    other = sizes | change
+    made = spec(architecture=Architecture(encoder=ENCODER, embedding=other))
+    saved = Bundle.save(tmp_path / "bundle", built, made)
+    with pytest.raises(MedsslError, match="BUNDLE_INVALID"):
+        saved.embedding()
 
 
 def test_subjects_are_hashed_and_recognised(bundle):

@@ -160,3 +160,7 @@ class Method(nn.Module):
         """The weights a bundle carries: the encoder's, and a decoder's where there is one."""
         prefixes = ("encoder.", "decoder.")
         return {k: v for k, v in self.state_dict().items() if k.startswith(prefixes)}
+
+    def bundle_parts(self) -> dict[str, Any]:
+        """What the bundle's architecture says beside the encoder, by its name there."""
+        return {}

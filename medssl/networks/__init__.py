@@ -16,10 +16,12 @@ from medssl.networks.models import (
     Classifier,
     EncoderOnly,
     Segmenter,
+    build_embedding,
     build_encoder,
     build_model,
 )
 from medssl.networks.norms import BatchNorm
+from medssl.networks.place_embedding import PlaceEmbedding, PlaceMaps, PlacePoints
 from medssl.networks.prototypes import Prototypes
 from medssl.networks.queue import Queue
 from medssl.networks.resnet import ResNet
@@ -44,6 +46,9 @@ __all__ = [
     "MedNeXt",
     "Memory",
     "PatchHead",
+    "PlaceEmbedding",
+    "PlaceMaps",
+    "PlacePoints",
     "Projector",
     "Prototypes",
     "Queue",
@@ -54,6 +59,7 @@ __all__ = [
     "TokenReconstructor",
     "UNetEncoder",
     "ViT",
+    "build_embedding",
     "build_encoder",
     "build_model",
     "cosine_between",

@@ -13,6 +13,7 @@ from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead
 from medssl.networks.mednext import MedNeXt
 from medssl.networks.patches import crop_to, pad_to_multiple
+from medssl.networks.place_embedding import PlaceEmbedding
 from medssl.networks.resnet import ResNet
 from medssl.networks.swin import Swin
 from medssl.networks.unet import UNetEncoder
@@ -113,10 +114,7 @@ def build_model(architecture: Mapping[str, Any]) -> nn.Module:
     Raises:
         ValueError: unknown encoder, option or task.
     """
-    spec = architecture["encoder"]
-    encoder = build_encoder(
-        spec["name"], spec["dims"], spec["in_channels"], **(spec.get("options") or {})
-    )
+    encoder = _encoder_of(architecture)
     task = architecture.get("task")
     if task is None:
         return EncoderOnly(encoder)
@@ -128,3 +126,22 @@ def build_model(architecture: Mapping[str, Any]) -> nn.Module:
     if task["kind"] not in tasks:
         raise ValueError(f"there is no task {task['kind']!r}; there are {sorted(tasks)}")
     return tasks[task["kind"]](encoder, task["classes"])
+
+
+def build_embedding(architecture: Mapping[str, Any]) -> PlaceEmbedding:
+    """The embedding of places that a bundle describes.
+
+    Args:
+        architecture: as for :func:`build_model`; its "embedding" has the sizes.
+
+    Raises:
+        ValueError: unknown encoder or option, or sizes that do not go together.
+        TypeError: an unknown size.
+    """
+    return PlaceEmbedding(_encoder_of(architecture), **architecture["embedding"])
+
+
+def _encoder_of(architecture: Mapping[str, Any]) -> Encoder:
+    spec = architecture["encoder"]
+    options = spec.get("options") or {}
+    return build_encoder(spec["name"], spec["dims"], spec["in_channels"], **options)

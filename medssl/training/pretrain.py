@@ -17,7 +17,6 @@ from medssl.bundle import (
     Architecture,
     Bundle,
     BundleSpec,
-    EncoderSpec,
     InputContract,
     seen_record,
 )
@@ -142,7 +141,8 @@ def pretrain(
         leave_to_leader()
         for key in ("loss", "effective_rank"):
             run.log_figure(curve_figure(history.rows, [key], f"pretraining: {key}"), key)
-        spec = _spec(store, config, prepared.encoder, seen, history, run.run_id)
+        built = Architecture(encoder=prepared.encoder, **task.method.bundle_parts())
+        spec = _spec(store, config, built, seen, history, run.run_id)
         shutil.rmtree(out / "bundle", ignore_errors=True)
         bundle = Bundle.save(out / "bundle", task.method.bundle_state(), spec)
         run.log_folder(bundle.path, "bundle")
@@ -216,7 +216,7 @@ def _preview(method: Method, sample: Batch, out: Path, step: int, run: tracking.
 def _spec(
     store: Store,
     config: PretrainConfig,
-    encoder: EncoderSpec,
+    architecture: Architecture,
     seen: Sequence[str],
     history: History,
     run_id: str,
@@ -225,10 +225,10 @@ def _spec(
     modalities = sorted(table[table["subject_id"].isin(seen)]["modality"].unique().tolist())
     return BundleSpec(
         kind="encoder",
-        architecture=Architecture(encoder=encoder),
+        architecture=architecture,
         contract=InputContract(
-            dims=encoder.dims,
-            channels=encoder.in_channels,
+            dims=architecture.encoder.dims,
+            channels=architecture.encoder.in_channels,
             spacing=config.spacing,
             intensity=config.intensity or IntensityContract(),
             patch_size=config.patch_size or [],

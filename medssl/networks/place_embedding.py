@@ -1,0 +1,206 @@
+"""Vectors that say where in the body a voxel is, from an encoder's feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medssl.networks.conv import ConvBlock, channels_last, conv
+from medssl.networks.encoder import Encoder
+from medssl.networks.patches import crop_to
+
+
+class PlaceMaps(NamedTuple):
+    """Vectors of length 1 for every cell of an image, float32.
+
+    Attributes:
+        fine: (B, dim, *ceil(spatial / fine stride)): where exactly.
+        coarse: (B, dim, *ceil(spatial / deepest stride)): in which part of the body.
+    """
+
+    fine: Tensor
+    coarse: Tensor
+
+
+class PlacePoints(NamedTuple):
+    """Vectors of length 1 for P points of every image, float32.
+
+    Attributes:
+        fine: (B, P, dim).
+        coarse: (B, P, dim).
+    """
+
+    fine: Tensor
+    coarse: Tensor
+
+
+class PlaceHeads(nn.Module):
+    """A feature pyramid (Lin et al. 2017, "Feature pyramid networks", sec. 3) down to the fine map,
+    and a convolution on the deepest map for the coarse one.
+
+    Args:
+        encoder: whose maps it takes; only its sizes are kept.
+        dim: length of the vectors.
+        fine_stride: voxels of the image per cell of the fine map.
+        width: channels of the pyramid.
+
+    Raises:
+        ValueError: the encoder's strides do not lead to the fine map.
+    """
+
+    def __init__(self, encoder: Encoder, dim: int, fine_stride: int, width: int) -> None:
+        super().__init__()
+        dims, deepest = encoder.dims, encoder.strides[-1]
+        used = [stride for stride in encoder.strides if stride >= fine_stride]
+        ladder = used if used and used[0] == fine_stride else [fine_stride, *used]
+        if not used or any(coarse % fine for fine, coarse in pairwise(ladder)):
+            raise ValueError(
+                f"an encoder of strides {encoder.strides} leads to no fine map of stride "
+                f"{fine_stride}: take a fine_stride that divides a stride of the encoder"
+            )
+        self._first = len(encoder.strides) - len(used)
+        self._factors = [coarse // fine for fine, coarse in pairwise(ladder)]
+        channels = encoder.channels[self._first :]
+        self.lateral = nn.ModuleList(conv(dims, c, width, 1, bias=True) for c in channels)
+        # Where the encoder has no map as fine as that, the image itself is the last lateral.
+        self.stem = None
+        if len(ladder) > len(used):
+            self.stem = ConvBlock(dims, encoder.in_channels, width, fine_stride)
+        self.smooth = conv(dims, width, dim, 3, bias=True)
+        self.coarse = conv(dims, encoder.channels[-1], dim, 3, bias=True)
+        self.strides = (fine_stride, deepest)
+
+    def forward(self, features: Sequence[Tensor], image: Tensor) -> PlaceMaps:
+        """The encoder's maps, finest first, and the image (B, in_channels, *spatial)."""
+        levels = [
+            lateral(level)
+            for lateral, level in zip(self.lateral, features[self._first :], strict=True)
+        ]
+        if self.stem is not None:
+            levels.insert(0, self.stem(channels_last(image)))
+        x = levels.pop()
+        for level, factor in zip(reversed(levels), reversed(self._factors), strict=True):
+            up = F.interpolate(x, scale_factor=factor, mode="nearest")
+            x = crop_to(up, level.shape[2:]) + level
+        fine, coarse = self.smooth(x), self.coarse(channels_last(features[-1]))
+        return PlaceMaps(F.normalize(fine.float()), F.normalize(coarse.float()))
+
+
+class PlaceEmbedding(nn.Module):
+    """An encoder and the heads that give each voxel a vector of its place in the body (Yan et al.
+    2022, "SAM: self-supervised learning of pixel-wise anatomical embeddings", sec. III-A).
+
+    Its weights are ``encoder.*`` and ``embedding.*``. Points are voxels of the image, voxel centres
+    at whole numbers, as :class:`medssl.views.View` counts them.
+
+    Args:
+        encoder: any.
+        dim: length of the vectors.
+        fine_stride: voxels per cell of the fine map; the coarse one has the encoder's deepest
+            stride.
+        width: channels of the feature pyramid.
+
+    Attributes:
+        strides: voxels per cell of the fine and of the coarse map.
+
+    Raises:
+        ValueError: a size is below 1, or the encoder's strides do not lead to the fine map.
+    """
+
+    def __init__(
+        self, encoder: Encoder, dim: int = 128, fine_stride: int = 2, width: int = 64
+    ) -> None:
+        super().__init__()
+        if min(dim, fine_stride, width) < 1:
+            raise ValueError("an embedding has dim, fine_stride and width of at least 1")
+        self.encoder = encoder
+        self.embedding = PlaceHeads(encoder, dim, fine_stride, width)
+        self.dim, self.strides = dim, self.embedding.strides
+
+    def forward(self, image: Tensor) -> PlaceMaps:
+        """(B, in_channels, *spatial) -> its two maps."""
+        maps: PlaceMaps = self.embedding(self.encoder(image), image)
+        return maps
+
+    def sample(self, maps: PlaceMaps, points: Tensor) -> PlacePoints:
+        """The vectors at points of the images: voxels (B, d, P), linear between cells."""
+        fine, coarse = (
+            sample_cells(cells, points, stride)
+            for cells, stride in zip(maps, self.strides, strict=True)
+        )
+        return PlacePoints(fine, coarse)
+
+    def similarity(self, points: PlacePoints, maps: PlaceMaps) -> Tensor:
+        """How alike points (B, P) are to every cell of the fine map of other images.
+
+        Returns:
+            float32 (B, P, *fine grid), -1 to 1: the mean of the fine and the coarse cosine, the
+            coarse one upsampled linearly (sec. III-C of the paper; it is their sum there).
+        """
+        fine = cosines(points.fine, maps.fine)
+        coarse = cosines(points.coarse, maps.coarse)
+        factor = self.strides[1] // self.strides[0]
+        mode = "bilinear" if fine.ndim == 4 else "trilinear"
+        coarse = F.interpolate(coarse, scale_factor=factor, mode=mode, align_corners=False)
+        return (fine + crop_to(coarse, fine.shape[2:])) / 2
+
+    def find(self, points: PlacePoints, maps: PlaceMaps) -> tuple[Tensor, Tensor]:
+        """Where in other images points (B, P) are.
+
+        Returns:
+            voxels, float32 (B, d, P), centres of cells of the fine map; and the similarity there,
+            float32 (B, P).
+        """
+        score, index = self.similarity(points, maps).flatten(2).max(dim=2)
+        return self.centres(index, maps.fine.shape[2:]), score
+
+    def centres(self, index: Tensor, grid: Sequence[int]) -> Tensor:
+        """Row-major numbers of cells of the fine map, (B, P) -> voxels, float32 (B, d, P)."""
+        return cell_centres(index, grid, self.strides[0])
+
+    def upsample(self, similarity: Tensor, size: Sequence[int]) -> Tensor:
+        """A similarity (B, P, *fine grid) on the image's own grid, linearly: (B, P, *size)."""
+        mode = "bilinear" if similarity.ndim == 4 else "trilinear"
+        large = F.interpolate(similarity, scale_factor=self.strides[0], mode=mode)
+        return crop_to(large, size)
+
+
+def sample_cells(cells: Tensor, points: Tensor, stride: int) -> Tensor:
+    """Vectors at points, linear between the centres of cells, beyond them the nearest; length 1.
+
+    Args:
+        cells: (B, D, *grid); cell j covers voxels j stride to (j + 1) stride - 1.
+        points: voxels of the image (B, d, P).
+        stride: voxels per cell.
+
+    Returns:
+        (B, P, D), of the type of `cells`.
+    """
+    extent = torch.tensor(cells.shape[2:], device=points.device) * stride
+    # grid_sample counts from -1 to 1 across the map, last axis first.
+    where = ((2 * points.movedim(1, 2) + 1) / extent - 1).flip(2).to(cells.dtype)
+    dims = points.shape[1]
+    grid = where.reshape(*where.shape[:2], *(1,) * (dims - 1), dims)
+    found = F.grid_sample(cells, grid, padding_mode="border", align_corners=False)
+    return F.normalize(found.flatten(2).transpose(1, 2), dim=2)
+
+
+def cosines(vectors: Tensor, cells: Tensor) -> Tensor:
+    """Vectors (B, P, D) with every cell of (B, D, *grid), both of length 1: (B, P, *grid)."""
+    with torch.autocast(cells.device.type, enabled=False):
+        return (vectors @ cells.flatten(2)).reshape(*vectors.shape[:2], *cells.shape[2:])
+
+
+def cell_centres(index: Tensor, grid: Sequence[int], stride: int) -> Tensor:
+    """Row-major numbers of cells (B, P) -> the voxels of their centres, float32 (B, d, P)."""
+    axes = []
+    for length in reversed(grid):
+        axes.append(index % length)
+        index = index // length
+    cells = torch.stack(axes[::-1], dim=1).float()
+    return (cells + 0.5) * stride - 0.5
