@@ -7,18 +7,20 @@ learning in 3D medical image segmentation".
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from medssl.bundle import Bundle
 from medssl.losses import CentredCE, MaskedMSE, denormalise_patches
 from medssl.methods.base import Crops, Method, Samples, Step
 from medssl.methods.centred import CentredConfig
 from medssl.methods.joint import TeacherConfig, local_size
 from medssl.methods.masked import CellsConfig, Reconstruction, cells_of, pictures, target_of
 from medssl.methods.pairs import Alignment, Pairing, Pairs
+from medssl.methods.place_matcher import PlaceMatcher
 from medssl.networks import (
     ConvReconstructor,
     CrossAttention,
@@ -50,6 +52,12 @@ class AliceConfig(CellsConfig, TeacherConfig, CentredConfig):
     view_size: list[int] | None = Field(
         None, description="voxels of a view; null: about half the patch along each axis"
     )
+    embedding: str | None = Field(
+        None, description="the bundle of an embedding of places, as `anatomy` leaves it"
+    )
+    score: float = Field(
+        0.7, ge=-1, le=1, description="similarity above which the embedding's match is one"
+    )
     candidates: int = Field(16, ge=1, description="places tried in every crop, at once")
     tolerance: float = Field(
         0.1, gt=0, description="how far a match by position may be off, as a share of the volume"
@@ -69,8 +77,14 @@ class AliceConfig(CellsConfig, TeacherConfig, CentredConfig):
     decoder_dim: int = Field(96, ge=12, description="of a ViT's decoder, as of mae")
     decoder_depth: int = Field(2, ge=1)
 
+    FROZEN: ClassVar[str] = "embedding"
+
     @model_validator(mode="after")
-    def _something_counts(self) -> Self:
+    def _fits_together(self) -> Self:
+        if self.alignment == "embedding" and self.embedding is None:
+            raise ValueError("alignment by embedding needs the bundle of one, embedding=BUNDLE")
+        if self.embedding is not None and self.alignment not in ("embedding", "displaced"):
+            raise ValueError(f"alignment {self.alignment} uses no embedding: leave it out")
         if not (self.cls_weight or self.patch_weight or self.rec_weight):
             raise ValueError("one of the three weights must be above 0")
         return self
@@ -91,13 +105,6 @@ class Alice(Method):
         self._size = tuple(config.view_size or local_size(crop, encoder.strides[-1]))
         self._grid = cells_of(self._size, config.mask_cell, encoder)
         self._visible = math.prod(self._grid) - masked_count(self._grid, config.mask_ratio)
-        self._pairing = Pairing(
-            config.alignment,
-            crop,
-            self._size,
-            candidates=config.candidates,
-            tolerance=config.tolerance,
-        )
         self.target = target_of(config.target, encoder)
         reconstructor = reconstructor_for(
             encoder,
@@ -112,6 +119,16 @@ class Alice(Method):
         kind = (config.prototypes, config.student_temperature, config.centre_momentum)
         self._cls_loss = CentredCE(*kind) if config.cls_weight else None
         self._patch_loss = CentredCE(*kind) if config.patch_weight else None
+        # Last, so that an embedding changes nothing of the weights that the others begin with.
+        self._pairing = Pairing(
+            config.alignment,
+            crop,
+            self._size,
+            candidates=config.candidates,
+            tolerance=config.tolerance,
+            score=config.score,
+            matcher=matcher(config.embedding, encoder) if config.embedding else None,
+        )
 
     @property
     def encoder(self) -> Encoder:
@@ -126,6 +143,8 @@ class Alice(Method):
         self.student.freeze(self.progress < self._config.freeze)
         seen = self.student(images, mask, self._visible)
         logs = {"pairs": pairs.weight.mean(), "apart": pairs.apart.mean()}
+        if self._config.embedding is not None:
+            logs["score"] = pairs.score.mean()
         assert seen.image is not None
         rec = self._rec_loss(seen.image, self.target(images), mask) / 2
         loss, logs["rec_loss"] = self._config.rec_weight * rec, rec.detach()
@@ -223,6 +242,23 @@ def student(
         return MaskedStudent(reconstructor, overall, head(config, features), None)
     casa = CrossAttention(queries, features, config.casa_width, config.casa_heads)
     return MaskedStudent(reconstructor, overall, head(config, config.casa_width), casa)
+
+
+def matcher(path: str, encoder: Encoder) -> PlaceMatcher:
+    """The embedding of a bundle.
+
+    Raises:
+        MedsslError: what loading it raises.
+        ValueError: it reads other images than the encoder.
+    """
+    embedding = Bundle.load(path).embedding()
+    own, its = ((e.dims, e.in_channels) for e in (encoder, embedding.encoder))
+    if own != its:
+        raise ValueError(
+            f"the embedding reads {its[0]}D images of {its[1]} channel(s), the encoder {own[0]}D "
+            f"ones of {own[1]}"
+        )
+    return PlaceMatcher(embedding)
 
 
 def head(config: AliceConfig, width: int) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,16 @@ from medssl.views.view import affine
 
 class MethodConfig(StrictModel):
     """Base of the methods' configs."""
+
+    FROZEN: ClassVar[str] = ""  # the key that holds the path of a bundle, where there is one
+
+    def frozen_bundle(self) -> str | None:
+        """The path of the bundle whose frozen weights the method reads; None for most."""
+        return getattr(self, self.FROZEN) if self.FROZEN else None
+
+    def with_bundle(self, name: str) -> Self:
+        """The same with another name for that bundle: to record it by its weights."""
+        return self.model_copy(update={self.FROZEN: name})
 
 
 @dataclass(frozen=True)

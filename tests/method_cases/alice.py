@@ -6,7 +6,8 @@ from method_cases.dino import FLAT, SHARP
 
 
 def without_centring(method: Method) -> None:
-    method._cls_loss.follow = lambda teacher: None
+    for loss in (method._cls_loss, method._patch_loss):
+        loss.follow = lambda teacher: None
 
 
 CASE = Case(
@@ -16,7 +17,7 @@ CASE = Case(
     },
     refused=mae.CASE.refused,
     broken={
-        "no centring": Broken(change=without_centring, options=SHARP),
+        "no centring": Broken(change=without_centring, options=SHARP, values={"steps": 110}),
         "no sharpening": Broken(options=FLAT),
     },
 )  # fmt: skip
