@@ -263,7 +263,10 @@ class Bundle:
 
         if self.spec.architecture.embedding is None:
             raise MedsslError(
-                "EMBEDDING_MISSING", "The bundle has no embedding of places", where=self.path.name
+                "EMBEDDING_MISSING",
+                "The bundle has no embedding of places",
+                where=self.path.name,
+                fix="Pretrain one with --method anatomical_embedding.",
             )
         try:
             made = build_embedding(self.spec.architecture.model_dump())

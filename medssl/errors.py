@@ -61,6 +61,7 @@ CODES: dict[str, Code] = {
         _USAGE, "Too few of the bundle's encoder weights fit the model to be fine-tuned."
     ),
     "CONTRACT_MISMATCH": Code(_USAGE, "The input does not fit the bundle's input contract."),
+    "POINT_OUTSIDE": Code(_USAGE, "The point lies outside of the scan."),
     "LABEL_UNSTATED": Code(
         _USAGE, "Some label maps state what they were annotated for, and others do not."
     ),

@@ -11,6 +11,7 @@ from medssl.cli import (
     finetune,
     ingest,
     inspect,
+    locate,
     predict,
     pretrain,
     reidentify,
@@ -34,6 +35,7 @@ app.command()(pretrain.pretrain)
 app.command()(evaluate.evaluate)
 app.add_typer(finetune.app, name="finetune")
 app.command()(predict.predict)
+app.command()(locate.locate)
 app.command()(export.export)
 app.command()(review.review)
 app.command()(reidentify.reidentify)

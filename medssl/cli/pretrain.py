@@ -28,6 +28,7 @@ METHOD_NAMES = (
     "dino",
     "sit",
     "hybrid",
+    "anatomical_embedding",
     "alice",
 )
 

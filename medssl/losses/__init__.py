@@ -17,6 +17,7 @@ from medssl.losses.masked_mse import MaskedMSE, denormalise_patches, normalise_p
 from medssl.losses.mixed_barlow import MixedBarlow
 from medssl.losses.negative_cosine import NegativeCosine
 from medssl.losses.nt_xent import NTXent
+from medssl.losses.place_contrast import PlaceContrast
 from medssl.losses.relation import Relation
 from medssl.losses.sinkhorn import sinkhorn
 from medssl.losses.swav import SwAV
@@ -38,6 +39,7 @@ __all__ = [
     "MixedBarlow",
     "NTXent",
     "NegativeCosine",
+    "PlaceContrast",
     "Relation",
     "SwAV",
     "Target",

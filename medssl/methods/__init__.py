@@ -2,6 +2,7 @@
 
 from medssl.errors import MedsslError
 from medssl.methods.alice import Alice
+from medssl.methods.anatomical_embedding import AnatomicalEmbedding
 from medssl.methods.barlow import Barlow
 from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
 from medssl.methods.byol import BYOL
@@ -44,6 +45,7 @@ METHODS: dict[str, type[Method]] = {
     "dino": DINO,
     "sit": SiT,
     "hybrid": Hybrid,
+    "anatomical_embedding": AnatomicalEmbedding,
     "alice": Alice,
 }
 

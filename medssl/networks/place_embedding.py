@@ -41,13 +41,13 @@ class PlacePoints(NamedTuple):
 
 class PlaceHeads(nn.Module):
     """A feature pyramid (Lin et al. 2017, "Feature pyramid networks", sec. 3) down to the fine map,
-    and a convolution on the deepest map for the coarse one.
+    and two convolutions on the deepest map for the coarse one.
 
     Args:
         encoder: whose maps it takes; only its sizes are kept.
         dim: length of the vectors.
         fine_stride: voxels of the image per cell of the fine map.
-        width: channels of the pyramid.
+        width: channels of the pyramid and inside the heads.
 
     Raises:
         ValueError: the encoder's strides do not lead to the fine map.
@@ -71,8 +71,8 @@ class PlaceHeads(nn.Module):
         self.stem = None
         if len(ladder) > len(used):
             self.stem = ConvBlock(dims, encoder.in_channels, width, fine_stride)
-        self.smooth = conv(dims, width, dim, 3, bias=True)
-        self.coarse = conv(dims, encoder.channels[-1], dim, 3, bias=True)
+        self.fine = _head(dims, width, width, dim)
+        self.coarse = _head(dims, encoder.channels[-1], width, dim)
         self.strides = (fine_stride, deepest)
 
     def forward(self, features: Sequence[Tensor], image: Tensor) -> PlaceMaps:
@@ -87,8 +87,13 @@ class PlaceHeads(nn.Module):
         for level, factor in zip(reversed(levels), reversed(self._factors), strict=True):
             up = F.interpolate(x, scale_factor=factor, mode="nearest")
             x = crop_to(up, level.shape[2:]) + level
-        fine, coarse = self.smooth(x), self.coarse(channels_last(features[-1]))
+        fine, coarse = self.fine(x), self.coarse(channels_last(features[-1]))
         return PlaceMaps(F.normalize(fine.float()), F.normalize(coarse.float()))
+
+
+def _head(dims: int, inputs: int, width: int, outputs: int) -> nn.Module:
+    smooth = conv(dims, inputs, width, 3, bias=True)
+    return nn.Sequential(smooth, nn.LeakyReLU(0.01), conv(dims, width, outputs, 1, bias=True))
 
 
 class PlaceEmbedding(nn.Module):
@@ -136,7 +141,7 @@ class PlaceEmbedding(nn.Module):
         return PlacePoints(fine, coarse)
 
     def similarity(self, points: PlacePoints, maps: PlaceMaps) -> Tensor:
-        """How alike points (B, P) are to every cell of the fine map of other images.
+        """How alike points (B or 1, P) are to every cell of the fine map of other images.
 
         Returns:
             float32 (B, P, *fine grid), -1 to 1: the mean of the fine and the coarse cosine, the
@@ -191,9 +196,10 @@ def sample_cells(cells: Tensor, points: Tensor, stride: int) -> Tensor:
 
 
 def cosines(vectors: Tensor, cells: Tensor) -> Tensor:
-    """Vectors (B, P, D) with every cell of (B, D, *grid), both of length 1: (B, P, *grid)."""
+    """Vectors (B or 1, P, D) with every cell of (B, D, *grid), both of length 1: (B, P, *grid)."""
     with torch.autocast(cells.device.type, enabled=False):
-        return (vectors @ cells.flatten(2)).reshape(*vectors.shape[:2], *cells.shape[2:])
+        found = vectors @ cells.flatten(2)
+    return found.reshape(*found.shape[:2], *cells.shape[2:])
 
 
 def cell_centres(index: Tensor, grid: Sequence[int], stride: int) -> Tensor:

@@ -119,7 +119,7 @@ def find_cases(
             continue
         case_id = _unique(item.relative, taken)
         if item.kind is Kind.NIFTI:
-            load = partial(_load_nifti, item.path)
+            load = partial(load_nifti, item.path)
             finding.cases.append(Case(case_id, "nifti", "", [item.path], load))
         elif item.kind is Kind.PNG and pictures:
             load = partial(_load_png, item.path)
@@ -172,7 +172,7 @@ def _load_dicom(volume: DicomVolume) -> Image:
     return Image(array, LPS_TO_RAS @ plane, (rows, columns))
 
 
-def _load_nifti(path: Path) -> Image:
+def load_nifti(path: Path) -> Image:
     array, affine = read_nifti(path)
     if affine is not None:
         sides = np.linalg.norm(affine[:3, :3], axis=0)

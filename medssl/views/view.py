@@ -160,18 +160,45 @@ def match_cells(
         other_grid: cells of `other`; None: the same number.
     """
     wanted = cell_positions(view, grid).flatten(2)
-    found = other.from_crop(wanted)
+    found, valid = _found(other, wanted)
     cells = tuple(other_grid or grid)
     index = torch.zeros_like(found[:, 0], dtype=torch.int64)
-    valid = (other.to_crop(found) - wanted).abs().amax(1) < _FOUND
     for axis, (length, count) in enumerate(zip(other.size, cells, strict=True)):
         along = found[:, axis] + 0.5
         index = index * count + (along * (count / length)).floor().clamp(0, count - 1).long()
-        valid &= (along >= 0) & (along < length)
-        if view.crop_size:
-            inside = wanted[:, axis]
-            valid &= (inside >= -0.5) & (inside <= view.crop_size[axis] - 0.5)
     return Match(found, index, valid)
+
+
+def match_points(view: View, other: View, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Where points of one view lie in another view of the same crops.
+
+    Args:
+        view: whose points they are.
+        other: where they are looked for.
+        points: voxels of `view`, (B, d, P).
+
+    Returns:
+        voxels of `other`, float32 (B, d, P); and bool (B, P), as `Match.valid`.
+    """
+    return _found(other, view.to_crop(points))
+
+
+def in_crop(view: View, points: Tensor) -> Tensor:
+    """Whether points of the crop, voxels (B, d, P), are no padding: bool (B, P)."""
+    inside = torch.ones_like(points[:, 0], dtype=torch.bool)
+    for axis, length in enumerate(view.crop_size):
+        inside &= (points[:, axis] >= -0.5) & (points[:, axis] <= length - 0.5)
+    return inside
+
+
+def _found(other: View, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Points of the crop in a view, and whether they are there and no padding."""
+    found = other.from_crop(wanted)
+    valid = in_crop(other, wanted) & ((other.to_crop(found) - wanted).abs().amax(1) < _FOUND)
+    for axis, length in enumerate(other.size):
+        along = found[:, axis] + 0.5
+        valid &= (along >= 0) & (along < length)
+    return found, valid
 
 
 def view_spacing(theta: Tensor, spacing: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from medssl.losses import (
     MixedBarlow,
     NegativeCosine,
     NTXent,
+    PlaceContrast,
     Relation,
     SwAV,
     VICReg,
@@ -101,6 +102,24 @@ class Related(torch.nn.Module):
         return value
 
 
+class Placed(torch.nn.Module):
+    """The loss of anatomical embeddings: three rows are the points of a sample, the last of which
+    counts in some; every sample is of another subject."""
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, D) each, B a multiple of three; 3 points and 5 candidates of B / 3 samples."""
+        q, k = (z.unflatten(0, (-1, 3)) for z in (z1, z2))
+        candidates = torch.cat((k.sin(), q.cos()[:, :2]), dim=1)
+        allowed = torch.tensor([[1, 0, 1, 1, 1], [1, 1, 0, 1, 0], [0, 0, 0, 0, 0]]).bool()
+        counts = torch.ones_like(q[:, :, 0], dtype=torch.bool)
+        counts[:, 2] = q[:, 2, 1] > 0
+        subject = (1000 * q[:, 0, 0].detach()).round().long()
+        allowed = allowed.expand(len(q), -1, -1)
+        loss = PlaceContrast(0.3, hard=2)
+        value: Tensor = loss(q, k, counts, candidates, allowed, q.sin()[:, :2], subject)
+        return value
+
+
 LOSSES = {
     "DINO": Centred(),
     "InfoNCE": InfoNCE(0.2),
@@ -110,6 +129,7 @@ LOSSES = {
     "DCLW": DCL(0.2, 0.5),
     "MixedBarlow": Mixed(),
     "MixedBarlow, wide": Wide(Mixed()),
+    "PlaceContrast": Placed(),
     "Relation": Related(),
     "BarlowTwins": BarlowTwins(0.1),
     "BarlowTwins, wide": Wide(BarlowTwins(0.1)),

@@ -99,8 +99,10 @@ def test_views_and_previews_can_be_looked_at(name, dims):
 
 @pytest.mark.parametrize(("name", "encoder"), RUNS)
 def test_a_bundle_carries_the_encoder(name, encoder):
-    state = make(name, encoder).bundle_state()
-    assert all(key.startswith(("encoder.", "decoder.")) for key in state)
+    method = make(name, encoder)
+    state = method.bundle_state()
+    parts = [f"{part}." for part in ("encoder", "decoder", *method.bundle_parts())]
+    assert all(key.startswith(tuple(parts)) for key in state)
     model = EncoderOnly(build_encoder(encoder, 2, 1, **ENCODERS[encoder]))
     kept = {key: value for key, value in state.items() if key.startswith("encoder.")}
     model.load_state_dict(kept, strict=True)

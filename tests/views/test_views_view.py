@@ -10,17 +10,22 @@ from medssl.views import (
     Draw,
     SpatialSettings,
     View,
+    ViewPlan,
     ViewSettings,
     cell_positions,
+    in_crop,
     in_mm,
     in_volume,
     make_view,
+    make_views,
     match_cells,
+    match_points,
     overlap,
     positions,
     sample_key,
     view_draw,
 )
+from medssl.views.view import lattice
 
 CROP = {2: (20, 24), 3: (20, 16, 12)}
 SIZE = {2: (12, 16), 3: (12, 8, 8)}
@@ -137,3 +142,19 @@ def test_maps_keep_their_precision_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(positions(made(3, WARPED)), positions(view))
         assert torch.equal(cell_positions(view, (2, 2, 2)), cell_positions(view, (2, 2, 2)).float())
+
+
+def test_points_are_matched_as_cells_are():
+    crops = torch.randn(3, 1, 12, 10)
+    draw = Draw(torch.tensor([sample_key(0, 0, number) for number in range(3)]))
+    settings = ViewSettings(SpatialSettings(rotation=20, crop_scale=(0.3, 0.8), elastic=1.0))
+    one, other = make_views(crops, draw, [ViewPlan(settings, (8, 8), 2)])
+    match = match_cells(one, other, (4, 4))
+    centres = lattice((8, 8), (4, 4), crops.device).flatten(1).expand(3, -1, -1)
+    where, valid = match_points(one, other, centres)
+    torch.testing.assert_close(where, match.position)
+    assert torch.equal(valid, match.valid)
+    assert valid.any()
+    assert not valid.all()
+    outside = torch.tensor([[[-0.6, -0.4, 11.4, 11.6, 3.0], [2.0, 2.0, 2.0, 2.0, 9.6]]])
+    assert in_crop(one, outside.expand(3, -1, -1))[0].tolist() == [False, True, True, False, False]
