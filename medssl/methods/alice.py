@@ -53,7 +53,8 @@ class AliceConfig(CellsConfig, TeacherConfig, CentredConfig):
         None, description="voxels of a view; null: about half the patch along each axis"
     )
     embedding: str | None = Field(
-        None, description="the bundle of an embedding of places, as `anatomy` leaves it"
+        None,
+        description="the bundle of an embedding of places, as `anatomical_embedding` leaves it",
     )
     score: float = Field(
         0.7, ge=-1, le=1, description="similarity above which the embedding's match is one"
@@ -74,6 +75,8 @@ class AliceConfig(CellsConfig, TeacherConfig, CentredConfig):
     projection: int = Field(64, ge=1, description="width of the bottleneck, which is normalised")
     projector_layers: int = Field(3, ge=1)
     prototypes: int = Field(512, ge=2, description="K")
+    teacher_temperature: float = Field(0.03, gt=0, description="after its warm-up")
+    teacher_temperature_start: float = Field(0.02, gt=0, description="at the start")
     decoder_dim: int = Field(96, ge=12, description="of a ViT's decoder, as of mae")
     decoder_depth: int = Field(2, ge=1)
 
