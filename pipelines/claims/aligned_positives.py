@@ -185,6 +185,7 @@ def tested(table: pd.DataFrame, settings: Settings) -> Claim:
     rows = [
         {"arm": arm, **{f"Dice, {n} labelled": float(wide.loc[arm, n]) for n in settings.labels}}
         for arm in (SCRATCH, *settings.arms)
+        if arm in there
     ]
     return Claim(
         NAME,

@@ -13,6 +13,7 @@ def without_centring(method: Method) -> None:
 CASE = Case(
     options={
         "hidden": 16, "projection": 8, "prototypes": 32, "casa_width": 16, "casa_heads": 2,
+        "tolerance": 0.2,
         **mae.CASE.options,
     },
     refused=mae.CASE.refused,
