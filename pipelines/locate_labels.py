@@ -4,8 +4,9 @@ Pretrains it on the training subjects of a folder of scans with label maps (``im
 ``labels/``, ``subjects.csv``). Then, for every two of the subjects that are measured, the middle of
 each label in one is looked for in the other: how many mm from the middle of the same label there?
 Beside it what needs no images: the same place as a share of the scan's extent, and the scan's
-middle; and the same network with random weights. Choose settings with measured=validation; then
-measure once.
+middle; and the same network with random weights. What similarity and the way back are worth is
+measured with scans from which the label was cut away. Choose settings with measured=validation;
+then measure once.
 
     python pipelines/locate_labels.py DATA OUT --config locate_labels/cpu
 """
@@ -29,7 +30,7 @@ from medssl.evaluate.run import count_seen
 from medssl.evaluate.stats import paired_interval, verdict
 from medssl.store import Store, Volume
 from medssl.studies.data import ready_store, study_split
-from medssl.studies.places import ARMS, FOUND, measured
+from medssl.studies.places import ARMS, FOUND, measured, missed
 from medssl.studies.runs import pretrained, same_study, write_whole
 from medssl.training.pretrain import PretrainConfig
 
@@ -69,7 +70,8 @@ def main(
         count_seen(bundle, [volume.subject_id for volume in volumes])
     settings = study.pretrain
     table = measured(bundle, volumes, study.label_names, settings.seed, settings.device)
-    report(table, study, store, out)
+    gone = missed(bundle, volumes, study.label_names, settings.device)
+    report(table, gone, study, store, out)
 
 
 def first_volumes(store: Store, study: Study) -> list[Volume]:
@@ -117,22 +119,40 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def trust(table: pd.DataFrame) -> pd.DataFrame:
-    """Whether there and back tells good matches from bad: errors of the embedding's third of pairs
-    with the smallest way back, of the middle one and of the last."""
-    found = table[table["arm"] == FOUND].copy()
+def trust(table: pd.DataFrame, gone: pd.DataFrame) -> pd.DataFrame:
+    """What similarity and the way back say: of pairs in thirds by the way back, with the median
+    error; and of places that are cut away."""
+    found = table[table["arm"] == FOUND]
     thirds = pd.qcut(found["return_mm"].rank(method="first"), 3, labels=["least", "middle", "most"])
-    grouped = found.groupby(thirds, observed=True)
-    return grouped.agg(
-        pairs=("error_mm", "size"),
-        return_mm=("return_mm", "median"),
-        similarity=("similarity", "median"),
-        error_mm=("error_mm", "median"),
-    ).reset_index(names="there and back")
+    parts = {f"there, {name} third": part for name, part in found.groupby(thirds, observed=True)}
+    rows = [
+        {
+            "place": name,
+            "pairs": len(part),
+            "return_mm": part["return_mm"].median(),
+            "similarity": part["similarity"].median(),
+            "error_mm": part["error_mm"].median() if "error_mm" in part else float("nan"),
+        }
+        for name, part in {**parts, "cut away": gone}.items()
+    ]
+    return pd.DataFrame(rows)
 
 
-def markdown(found: pd.DataFrame, trusted: pd.DataFrame) -> str:
-    """Both as markdown tables."""
+def told_apart(table: pd.DataFrame, gone: pd.DataFrame) -> dict[str, float]:
+    """How well each number tells places that are there from places cut away: areas under the ROC
+    curve, 0.5 being chance."""
+    from sklearn.metrics import roc_auc_score
+
+    found = table[table["arm"] == FOUND]
+    there = np.repeat([1, 0], [len(found), len(gone)])
+    return {
+        name: float(roc_auc_score(there, sign * np.concatenate((found[name], gone[name]))))
+        for name, sign in (("similarity", 1.0), ("return_mm", -1.0))
+    }
+
+
+def markdown(found: pd.DataFrame, trusted: pd.DataFrame, areas: dict[str, float]) -> str:
+    """All three in markdown."""
     lines = [
         "| label | found by | median, mm | quartiles | 90 % |"
         " embedding's mean error is smaller by | embedding better |",
@@ -150,13 +170,20 @@ def markdown(found: pd.DataFrame, trusted: pd.DataFrame) -> str:
         )
     lines += [
         "",
-        "| there and back | pairs | median way back, mm | median similarity | median error, mm |",
+        "| place, by its way back | pairs | median there and back, mm | median similarity |"
+        " median error, mm |",
         "| --- | --- | --- | --- | --- |",
     ]
+    for row in trusted.to_dict("records"):
+        error = f"{row['error_mm']:.2f}" if np.isfinite(row["error_mm"]) else ""
+        lines.append(
+            f"| {row['place']} | {row['pairs']} | {row['return_mm']:.2f} |"
+            f" {row['similarity']:.3f} | {error} |"
+        )
     lines += [
-        f"| {row['there and back']} third | {row['pairs']} | {row['return_mm']:.2f} |"
-        f" {row['similarity']:.3f} | {row['error_mm']:.2f} |"
-        for row in trusted.to_dict("records")
+        "",
+        f"Told apart, there or cut away: AUROC {areas['similarity']:.3f} by similarity, "
+        f"{areas['return_mm']:.3f} by there and back.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -183,25 +210,27 @@ def figure(table: pd.DataFrame) -> Any:
     return plot
 
 
-def report(table: pd.DataFrame, study: Study, store: Store, out: Path) -> None:
+def report(table: pd.DataFrame, gone: pd.DataFrame, study: Study, store: Store, out: Path) -> None:
     """Write and log the tables and the figure; print them."""
-    found, trusted = summary(table), trust(table)
+    found, areas = summary(table), told_apart(table, gone)
     name = f"locate_labels-{study.measured}"
     table.to_csv(out / f"{name}.csv", index=False)
+    gone.to_csv(out / f"{name}-missed.csv", index=False)
     found.to_csv(out / f"{name}-summary.csv", index=False)
     subjects = table["to"].nunique()
     text = f"{subjects} {study.measured} subjects, every one in every other.\n\n"
-    text += markdown(found, trusted)
+    text += markdown(found, trust(table, gone), areas)
     write_whole(out / f"{name}.md", text)
     typer.echo(text)
     typer.echo(f"Store {store.fingerprint()[:12]}")
     figure(table).savefig(out / f"{name}.png", dpi=150)
     with tracking.run("medssl-locate-labels", study.measured, out) as run:
         run.log_config(study.model_dump(mode="json"))
-        for ending in (".csv", "-summary.csv", ".md", ".png"):
+        for ending in (".csv", "-missed.csv", "-summary.csv", ".md", ".png"):
             run.log_file(out / f"{name}{ending}")
         whole = found[found["label"] == "all"]
         names = [arm.replace(" ", "_") for arm in whole["arm"]]
+        run.log_metrics({f"auroc_{name}": area for name, area in areas.items()})
         run.log_metrics(
             {f"median_mm_{arm}": m for arm, m in zip(names, whole["median"], strict=True)}
         )

@@ -38,7 +38,8 @@ def locate(
     alike the two places are to the network, at most 1; compare it between points of one bundle
     only. There and back: the place found in B is looked for in A again, and lies so many mm from
     the point asked for; a large distance says that the match is wrong, a small one does not prove
-    it right. For research: not a measurement, and no substitute for looking.
+    it right. For research: not a measurement, and no substitute for looking. Exit codes: 0 found,
+    2 wrong usage (a point outside of A, another kind of scan or bundle), 4 a scan cannot be used.
 
     \b
     Example:

@@ -65,7 +65,7 @@ class PlaceContrast(nn.Module):
             )
             own = (q * k).sum(2, keepdim=True)
             near = (q @ c.transpose(1, 2)).masked_fill(~allowed, float("-inf"))
-            parts = [own, near.topk(min(self.hard, c.shape[1]), dim=2).values]
+            parts = [own, near.topk(min(self.hard, c.shape[1]), dim=2, sorted=False).values]
             if o.shape[1]:
                 parts.append(self._others(q, o, subject))
             logits = torch.cat(parts, dim=2) / self.temperature

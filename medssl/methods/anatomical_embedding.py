@@ -170,7 +170,7 @@ class AnatomicalEmbedding(Method):
     def _matched(self, pair: list[View], draw: Draw) -> tuple[list[Tensor], Tensor]:
         """Points of the first view and the same of the second, (B, d, P) each, and whether they are
         in both: of those drawn the first that are."""
-        size = torch.tensor(pair[0].size, device=draw.keys.device)[:, None]
+        size = torch.tensor(pair[0].size)[:, None].to(draw.keys.device, non_blocking=True)
         drawn = draw.uniform(0.0, 1.0, len(size), _TRIES * self._points) * size - 0.5
         other, valid = match_points(pair[0], pair[1], drawn)
         valid &= in_crop(pair[0], pair[0].to_crop(drawn))

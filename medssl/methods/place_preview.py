@@ -14,7 +14,7 @@ def marked(image: Tensor, point: Tensor) -> Tensor:
         point: voxels (B, d, 1).
 
     Returns:
-        (B, 1, *size); the cross is as bright as the brightest voxel.
+        (B, 1, *size); the cross is as bright as the brightest voxel, its rim as the darkest.
     """
     point = point.round()
     if image.ndim == 5:
@@ -23,9 +23,11 @@ def marked(image: Tensor, point: Tensor) -> Tensor:
         image = image.gather(4, index).expand(image.shape)
     axes = (torch.arange(length, device=image.device) for length in image.shape[2:4])
     first, second = ((axis - point[:, k]).abs() for k, axis in enumerate(axes))
-    cross = (first[:, :, None] + second[:, None]) <= 1
-    cross = cross.reshape(len(image), 1, *cross.shape[1:], *(1,) * (image.ndim - 4))
-    return image.where(~cross, image.amax(tuple(range(1, image.ndim)), keepdim=True))
+    away = first[:, :, None] + second[:, None]
+    away = away.reshape(len(image), 1, *away.shape[1:], *(1,) * (image.ndim - 4))
+    every = tuple(range(1, image.ndim))
+    rimmed = image.where(away != 2, image.amin(every, keepdim=True))
+    return rimmed.where(away > 1, image.amax(every, keepdim=True))
 
 
 def shown(similarity: Tensor, image: Tensor) -> Tensor:

@@ -186,7 +186,8 @@ def sample_cells(cells: Tensor, points: Tensor, stride: int) -> Tensor:
     Returns:
         (B, P, D), of the type of `cells`.
     """
-    extent = torch.tensor(cells.shape[2:], device=points.device) * stride
+    extent = torch.tensor([n * stride for n in cells.shape[2:]])
+    extent = extent.to(points.device, non_blocking=True)
     # grid_sample counts from -1 to 1 across the map, last axis first.
     where = ((2 * points.movedim(1, 2) + 1) / extent - 1).flip(2).to(cells.dtype)
     dims = points.shape[1]

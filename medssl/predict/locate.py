@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medssl.bundle import Bundle, InputContract
-from medssl.errors import MedsslError
+from medssl.errors import Exit, MedsslError
 from medssl.evaluate.inference import check_shape, resolve_device
 from medssl.evaluate.locate import Scan, locate
 from medssl.predict.cases import load_nifti
@@ -137,11 +137,17 @@ def locate_point(
 def _read(path: Path, contract: InputContract, name: str) -> _File:
     if not path.is_file():
         raise MedsslError("INPUT_MISSING", f"Scan {name} does not exist", where=name)
-    image = load_nifti(path)
-    check_shape(image.array.shape, contract)
-    stats = statistics(image.array)
-    if stats["min"] == stats["max"]:
-        raise MedsslError("VOLUME_EMPTY", f"All voxels of scan {name} are the same")
+    try:
+        image = load_nifti(path)
+        check_shape(image.array.shape, contract)
+        stats = statistics(image.array)
+        if stats["min"] == stats["max"]:
+            raise MedsslError("VOLUME_EMPTY", "All voxels are the same")
+    except MedsslError as error:
+        refused = MedsslError(error.code, error.what, where=f"scan {name}", fix=error.fix)
+        if error.exit_code == Exit.SOME_REJECTED:  # there is no other scan to go on with
+            refused.exit_code = Exit.NOTHING_USABLE
+        raise refused from None
     assert image.affine is not None  # every NIfTI file that can be read has one
     if image.array.ndim == 3:
         # (row, column) is (y, x) of the file.

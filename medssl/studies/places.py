@@ -19,6 +19,7 @@ from medssl.store import Volume
 Array = npt.NDArray[Any]
 ARMS = ("embedding", "random weights", "same relative position", "image centre")
 FOUND, RANDOM, RELATIVE, CENTRE = ARMS
+GONE = 8.0  # mm
 
 
 def measured(
@@ -77,19 +78,53 @@ def random_embedding(spec: BundleSpec, seed: int) -> PlaceEmbedding:
         return build_embedding(spec.architecture.model_dump()).eval()
 
 
+def missed(
+    bundle: Bundle, volumes: Sequence[Volume], labels: Mapping[int, str], device: str
+) -> pd.DataFrame:
+    """What the embedding says where it cannot be right: the middle of a label is looked for in
+    volumes that were cut so that the label's middle is gone.
+
+    Args and rows as of :func:`measured`, with ``similarity`` and ``return_mm`` alone.
+    """
+    scans = [Scan(np.asarray(v.array()), v.spacing, v.row) for v in volumes]
+    network, rows = bundle.embedding(), []
+    for value, label in labels.items():
+        middles = [centroids(volume, [value]) for volume in volumes]
+        cut = [without(scan, place[0]) for scan, place in zip(scans, middles, strict=True)]
+        found = located(network, scans, middles, bundle, device, cut)
+        for (i, j), where in found.items():
+            pair = {"from": volumes[i].subject_id, "to": volumes[j].subject_id, "label": label}
+            rows.append({**pair, "similarity": where[0, -2], "return_mm": where[0, -1]})
+    return pd.DataFrame(rows)
+
+
+def without(scan: Scan, place: Array) -> Scan:
+    """The larger part of a scan, along its longest axis, that lies at least ``GONE`` mm from a
+    voxel."""
+    extent = np.asarray(scan.array.shape[1:]) * np.asarray(scan.spacing)
+    axis = int(extent.argmax())
+    far, length = GONE / scan.spacing[axis], scan.array.shape[1 + axis]
+    first, last = int(np.floor(place[axis] - far)) + 1, int(np.ceil(place[axis] + far))
+    kept = slice(0, first) if first >= length - last else slice(last, length)
+    return Scan(scan.array[(slice(None),) * (1 + axis) + (kept,)], scan.spacing, scan.stats)
+
+
 def located(
     network: PlaceEmbedding,
     scans: Sequence[Scan],
     points: Sequence[Array],
     bundle: Bundle,
     device: str,
+    targets: Sequence[Scan] | None = None,
 ) -> dict[tuple[int, int], Array]:
     """Points of every scan i in every other scan j: (i, j) -> (P, d + 2), voxel of j, similarity,
     and mm from the point to where what was found is found again in i.
 
-    As `medssl.evaluate.locate.locate` does it, but the points of all scans at once.
+    As `medssl.evaluate.locate.locate` does it, but the points of all scans at once. With
+    ``targets`` those are looked in, one for each scan.
     """
     contract, count = bundle.spec.contract, range(len(scans))
+    targets = scans if targets is None else targets
     vectors = [
         describe(network, scan, some, contract, device)
         for scan, some in zip(scans, points, strict=True)
@@ -98,19 +133,20 @@ def located(
     back: dict[tuple[int, int], PlacePoints] = {}
     for j in track(list(count), "there"):
         others = [i for i in count if i != j]
-        maps = similarities(network, scans[j], joined(vectors[i] for i in others), contract, device)
-        voxels, alike = strongest(maps)
-        again = describe(network, scans[j], voxels, contract, device)
+        asked = joined(vectors[i] for i in others)
+        voxels, alike = strongest(similarities(network, targets[j], asked, contract, device))
+        again = describe(network, targets[j], voxels, contract, device)
         ends = np.cumsum([0, *(len(points[i]) for i in others)])
         for i, first, last in zip(others, ends, ends[1:], strict=False):
             there[i, j] = np.column_stack((voxels[first:last], alike[first:last]))
             back[i, j] = PlacePoints(*(level[:, first:last] for level in again))
     for i in track(list(count), "back"):
         others = [j for j in count if j != i]
-        maps = similarities(network, scans[i], joined(back[i, j] for j in others), contract, device)
-        away = strongest(maps)[0] - np.concatenate([points[i]] * len(others))
-        distance = np.linalg.norm(away * scans[i].spacing, axis=1).reshape(len(others), -1)
-        for j, some in zip(others, distance, strict=True):
+        asked = joined(back[i, j] for j in others)
+        voxels, _ = strongest(similarities(network, scans[i], asked, contract, device))
+        away = voxels - np.concatenate([points[i]] * len(others))
+        distance = np.linalg.norm(away * np.asarray(scans[i].spacing), axis=1)
+        for j, some in zip(others, distance.reshape(len(others), -1), strict=True):
             there[i, j] = np.column_stack((there[i, j], some))
     return there
 

@@ -65,7 +65,9 @@ def test_a_preset_is_found_by_name_and_a_wrong_one_is_an_error(blob_store, tmp_p
     assert found["steps"] == 2
 
 
-@pytest.mark.parametrize("verb", ["pretrain", "evaluate", "predict", "export", "ingest", "review"])
+@pytest.mark.parametrize(
+    "verb", ["pretrain", "evaluate", "predict", "locate", "export", "ingest", "review"]
+)
 def test_help_shows_an_example(verb):
     text = runner.invoke(app, [verb, "--help"]).stdout
     assert "Example" in text

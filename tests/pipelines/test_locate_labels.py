@@ -67,18 +67,33 @@ def test_the_interval_is_over_the_subjects_that_are_looked_in(pipeline):
     assert worse.iloc[-1]["embedding better"] == "not supported"
 
 
-def test_trust_is_by_thirds_of_the_way_back(pipeline):
-    found = pipeline.trust(errors({"a": 0.5, "b": 1.0, "c": 1.5}))
-    assert found["pairs"].tolist() == [4, 4, 4]
-    assert found["error_mm"].tolist() == [1.5, 2.0, 2.5]
-    assert found["return_mm"].tolist() == [3.0, 4.0, 5.0]
+def gone(*similarities):
+    """Places cut away, whose way back is 7."""
+    return pd.DataFrame({"similarity": similarities, "return_mm": 7.0})
+
+
+def test_trust_is_by_thirds_of_the_way_back_and_of_what_is_gone(pipeline):
+    table = errors({"a": 0.5, "b": 1.0, "c": 1.5})
+    found = pipeline.trust(table, gone(0.1, 0.2, 0.6))
+    assert found["place"].tolist()[0] == "there, least third"
+    assert found["place"].tolist()[-1] == "cut away"
+    assert found["pairs"].tolist() == [4, 4, 4, 3]
+    assert found["error_mm"].tolist()[:3] == [1.5, 2.0, 2.5]
+    assert found["return_mm"].tolist() == [3.0, 4.0, 5.0, 7.0]
+    assert found["similarity"].tolist()[-1] == 0.2
+    # similarities there are 0.4, 0.5 and 0.67, four each: 0.6 is above two thirds of them
+    areas = pipeline.told_apart(table, gone(0.1, 0.2, 0.6))
+    assert areas["return_mm"] == 1.0
+    assert areas["similarity"] == pytest.approx((1 + 1 + 1 / 3) / 3)
 
 
 def test_the_markdown_has_a_row_for_each_label_arm_and_third(pipeline):
-    table = errors({"a": 0.5, "b": 1.0, "c": 1.5})
-    text = pipeline.markdown(pipeline.summary(table), pipeline.trust(table))
-    assert len(text.splitlines()) == (2 + 3 * 4) + 1 + (2 + 3)
+    table, cut = errors({"a": 0.5, "b": 1.0, "c": 1.5}), gone(0.1)
+    areas = pipeline.told_apart(table, cut)
+    text = pipeline.markdown(pipeline.summary(table), pipeline.trust(table, cut), areas)
+    assert len(text.splitlines()) == (2 + 3 * 4) + 1 + (2 + 4) + 2
     assert "| all | image centre | 3.00 | 3.00 to 3.00 | 3.00 | +1.00 [" in text
+    assert "| cut away | 1 | 7.00 | 0.100 |  |" in text
 
 
 def test_a_subject_without_all_labels_is_left_out_and_two_are_needed(pipeline, monkeypatch):

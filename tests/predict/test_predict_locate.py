@@ -150,9 +150,10 @@ def test_a_bundle_without_an_embedding_is_refused(tmp_path: Path, scans) -> None
 def test_scans_that_cannot_be_used_are_refused(tmp_path: Path, scans, voxels, code) -> None:
     bundle, other = make_bundle(tmp_path / "bundle", 3), tmp_path / "c.nii"
     nib.save(nib.Nifti1Image(voxels, np.eye(4)), other)
-    for pair in ((other, scans[1]), (scans[0], other)):
-        with pytest.raises(MedsslError, match=code):
+    for name, pair in {"A": (other, scans[1]), "B": (scans[0], other)}.items():
+        with pytest.raises(MedsslError, match=rf"{code}.*\(scan {name}\)") as refused:
             locate_point(*pair, (1, 1, 1), bundle, voxel=True, device="cpu")
+        assert refused.value.exit_code == (2 if code == "CONTRACT_MISMATCH" else 4)
 
 
 @pytest.mark.usefixtures("known")

@@ -10,7 +10,17 @@ from medssl.bundle import InputContract
 from medssl.evaluate.locate import locate
 from medssl.store.intensity import IntensityContract, statistics
 from medssl.studies import places
-from medssl.studies.places import CENTRE, FOUND, RANDOM, RELATIVE, centroids, located, measured
+from medssl.studies.places import (
+    CENTRE,
+    FOUND,
+    RANDOM,
+    RELATIVE,
+    centroids,
+    located,
+    measured,
+    missed,
+    without,
+)
 
 CODES = IntensityContract(scheme="range", low=0, high=10_000)
 LABELS = {1: "one", 2: "two"}
@@ -82,3 +92,23 @@ def test_a_labels_middle_is_its_mean_voxel():
     one = volume("a", (5, 5), [(1, 1), (3, 3)])
     one.label()[0, 1, 2] = 1
     np.testing.assert_array_equal(centroids(one, [1, 2]), [[1, 1.5], [3, 3]])
+
+
+def test_what_was_cut_away_is_not_found_where_it_was(bundle, volumes):
+    table = missed(bundle, volumes, LABELS, "cpu")
+    assert len(table) == 6 * 2
+    assert set(table["label"]) == {"one", "two"}
+    assert (table["similarity"] < 1).all()
+    assert (table["return_mm"] > 0).mean() > 0.7
+
+
+@pytest.mark.parametrize(
+    ("place", "kept"),
+    [((1, 2), slice(6, 12)), ((1, 9), slice(0, 6)), ((1, 5.5), slice(0, 2))],
+)
+def test_the_larger_part_that_lies_far_enough_is_kept(place, kept):
+    scan = places.Scan(np.arange(9 * 12).reshape(1, 9, 12), (1.0, 2.0), {})
+    found = without(scan, np.array(place))
+    np.testing.assert_array_equal(found.array, scan.array[:, :, kept])
+    first = np.arange(12)[kept] * 2.0
+    assert np.abs(first - 2 * place[1]).min() > places.GONE - 1e-9
