@@ -142,7 +142,7 @@ def rivals(name: str, encoder: nn.Module, batch: Crops) -> tuple[Run, Run, list[
     method = kind(kind.Config(), encoder, Samples(size, VOLUMES)).to(batch.image.device).train()
     method.number, method.progress = 10_000, 0.5
     views = method.views(batch)
-    method.views = lambda crops: views
+    method.views = lambda *given: views
 
     def step() -> None:
         method.zero_grad(set_to_none=True)

@@ -141,7 +141,7 @@ class Alice(Method):
     def step(self, crops: Crops) -> Step:
         """The weighted sum of the three losses."""
         pairs = self._pairing(crops)
-        images = torch.cat(self._cut(crops, pairs))
+        images = torch.cat(self.views(crops, pairs))
         mask = self._masks(crops)
         self.student.freeze(self.progress < self._config.freeze)
         seen = self.student(images, mask, self._visible)
@@ -174,10 +174,23 @@ class Alice(Method):
         if self.teacher is not None:
             self.teacher.update(cosine_between(self._config.momentum, 1.0, progress))
 
-    def views(self, crops: Crops) -> list[Tensor]:
+    def views(self, crops: Crops, pairs: Pairs | None = None) -> list[Tensor]:
         """A view of every crop, and one of the other patient's at the place that it is paired
-        with, before masking."""
-        return self._cut(crops, self._pairing(crops))
+        with, before masking; ``pairs`` where they are known already."""
+        pairs = self._pairing(crops) if pairs is None else pairs
+        other = crops.take(pairs.partner)
+        sides = ((crops, pairs.first), (other, pairs.second))
+        return [
+            make_view(
+                side.image,
+                Draw(crops.draw.fork(stream).bits()),
+                self._settings,
+                self._size,
+                side.spacing,
+                centre=centre,
+            ).image
+            for stream, (side, centre) in zip(_VIEWS, sides, strict=True)
+        ]
 
     def preview(self, crops: Crops) -> dict[str, Tensor]:
         """Both views of every pair as they are, masked, and with what is predicted of them."""
@@ -198,22 +211,6 @@ class Alice(Method):
         """The encoder's weights and, of the U-Net, the decoder's."""
         state = self.student.reconstructor.state_dict()
         return {k: v for k, v in state.items() if k.startswith(("encoder.", "decoder."))}
-
-    def _cut(self, crops: Crops, pairs: Pairs) -> list[Tensor]:
-        """The two views of every pair, (B, C, *size) each."""
-        other = crops.take(pairs.partner)
-        sides = ((crops, pairs.first), (other, pairs.second))
-        return [
-            make_view(
-                side.image,
-                Draw(crops.draw.fork(stream).bits()),
-                self._settings,
-                self._size,
-                side.spacing,
-                centre=centre,
-            ).image
-            for stream, (side, centre) in zip(_VIEWS, sides, strict=True)
-        ]
 
     def _masks(self, crops: Crops) -> Tensor:
         """What is hidden of both views, the first ones first: bool (2B, 1, *grid)."""

@@ -67,7 +67,7 @@ def test_masked_modelling_alone_has_no_teacher():
     assert method.teacher is None
     assert names == {"student"}
     step = method.step(crops())
-    assert float(step.loss) == pytest.approx(10 * float(step.logs["rec_loss"]))
+    assert step.loss.item() == pytest.approx(10 * float(step.logs["rec_loss"]))
     assert step.positives is None
     method.after_update(0.5)
 
@@ -79,7 +79,7 @@ def test_each_part_can_be_left_out():
         assert name.replace("weight", "loss") not in method.step(crops()).logs
     step = make("alice", rec_weight=0.0).step(crops())
     parts = step.logs["cls_loss"] + step.logs["patch_loss"]
-    assert float(step.loss) == pytest.approx(float(parts), rel=1e-5)
+    assert step.loss.item() == pytest.approx(parts.item(), rel=1e-5)
 
 
 def test_without_casa_tokens_are_compared_place_by_place():
@@ -121,7 +121,7 @@ def test_pairs_of_one_subject_teach_nothing_between_them():
     batch = replace(crops(), subject=torch.zeros(4, dtype=torch.int64))
     method = make("alice", patch_weight=0.0, rec_weight=0.0)
     step = method.step(batch)
-    assert float(step.loss) == 0.0
+    assert step.loss.item() == 0.0
     step.loss.backward()
     assert not any(p.grad.any() for p in method.student.overall.parameters())
 
