@@ -146,7 +146,7 @@ def rivals(name: str, encoder: nn.Module, batch: Crops) -> tuple[Run, Run, list[
     for maker in ("mapped_views", "views"):
         if hasattr(method, maker):
             made = getattr(method, maker)(batch)
-            setattr(method, maker, lambda crops, made=made: made)
+            setattr(method, maker, lambda *given, made=made: made)
 
     def step() -> None:
         method.zero_grad(set_to_none=True)

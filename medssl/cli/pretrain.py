@@ -37,6 +37,7 @@ METHOD_NAMES = (
     "global_local",
     "uni4eye",
     "image_volume",
+    "alice",
 )
 
 

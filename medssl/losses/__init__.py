@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medssl.losses.barlow_twins import BarlowTwins
 from medssl.losses.cell_nce import CellInfoNCE
+from medssl.losses.centred import CentredCE
 from medssl.losses.dcl import DCL
 from medssl.losses.deepcluster import DeepCluster
 from medssl.losses.dice import DiceCE
@@ -34,6 +35,7 @@ __all__ = [
     "HOG",
     "BarlowTwins",
     "CellInfoNCE",
+    "CentredCE",
     "DeepCluster",
     "DiceCE",
     "GradientMagnitude",

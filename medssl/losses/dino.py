@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from medssl.processes import mean_value, sum_processes, world
+from medssl.losses.centred import Centred
+from medssl.processes import mean_value
 
 
-class DINO(nn.Module):
+class DINO(Centred):
     """DINO (Caron et al. 2021, "Emerging properties in self-supervised vision transformers",
     sec. 3.1, eq. 3 and 4, algorithm 1).
 
@@ -28,29 +29,6 @@ class DINO(nn.Module):
     Attributes:
         centre: float32 (K,), part of the state, the same in every process.
     """
-
-    centre: Tensor
-
-    def __init__(
-        self, prototypes: int, student_temperature: float = 0.1, momentum: float = 0.9
-    ) -> None:
-        super().__init__()
-        if student_temperature <= 0:
-            raise ValueError(f"the temperature must be above 0, not {student_temperature}")
-        self.student_temperature, self.momentum = student_temperature, momentum
-        self.register_buffer("centre", torch.zeros(prototypes))
-
-    @torch.no_grad()
-    def probabilities(self, teacher: Tensor, temperature: float) -> Tensor:
-        """(..., K) logits of the teacher -> float32 distributions, centred and sharpened."""
-        return ((teacher.float() - self.centre) / temperature).softmax(-1)
-
-    @torch.no_grad()
-    def follow(self, teacher: Tensor) -> None:
-        """Move the centre towards the mean of (N, K) logits here and in the other processes."""
-        rows = teacher.float()
-        mean = sum_processes(rows.sum(0)) / (len(rows) * world()[1])
-        self.centre.lerp_(mean, 1.0 - self.momentum)
 
     def forward(self, student: Sequence[Tensor], probabilities: Sequence[Tensor]) -> Tensor:
         """Scalar float32 (float64 for float64 logits).

@@ -1,6 +1,7 @@
 """The self-supervised methods by name."""
 
 from medssl.errors import MedsslError
+from medssl.methods.alice import Alice
 from medssl.methods.anatomical_embedding import AnatomicalEmbedding
 from medssl.methods.barlow import Barlow
 from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
@@ -61,6 +62,7 @@ METHODS: dict[str, type[Method]] = {
     "global_local": GlobalLocal,
     "uni4eye": Uni4Eye,
     "image_volume": ImageVolume,
+    "alice": Alice,
 }
 
 

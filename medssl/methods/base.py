@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,16 @@ from medssl.views.view import affine
 
 class MethodConfig(StrictModel):
     """Base of the methods' configs."""
+
+    FROZEN: ClassVar[str] = ""  # the key that holds the path of a bundle, where there is one
+
+    def frozen_bundle(self) -> str | None:
+        """The path of the bundle whose frozen weights the method reads; None for most."""
+        return getattr(self, self.FROZEN) if self.FROZEN else None
+
+    def with_bundle(self, name: str) -> Self:
+        """The same with another name for that bundle: to record it by its weights."""
+        return self.model_copy(update={self.FROZEN: name})
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,23 @@ class Crops:
         (B, d, *any) -> (B, D, *any), 0 to 1 inside, along right, front and up."""
         found = self.in_volume(points)
         return found / self.extent.reshape(*self.extent.shape, *(1,) * (found.ndim - 2))
+
+    def from_relative(self, shares: Tensor) -> Tensor:
+        """Where places of the volumes lie in the crops, the inverse of :meth:`relative`: shares of
+        the extent (B, D, *any) -> voxels (B, d, *any), which may lie outside. Of a 2D crop of a 3D
+        volume it is the nearest point of its plane."""
+        flat = shares.flatten(2)
+        away = flat * self.extent[:, :, None] - self.place[:, :, -1:]
+        # Crops lie along their volumes' axes, so these are at right angles.
+        axes = self.place[:, :, :-1]
+        along = (axes[..., None] * away[:, :, None]).sum(1) / axes.square().sum(1)[..., None]
+        return along.reshape(len(along), -1, *shares.shape[2:])
+
+    def take(self, rows: Tensor) -> Crops:
+        """Some of the crops, or all in another order; ``rows`` int64 (N,)."""
+        parts = (self.spacing, self.volume, self.subject, self.place, self.extent)
+        draw = Draw(self.draw.keys[rows], self.draw.stream)
+        return Crops(self.image[rows], draw, *(part[rows] for part in parts))
 
     def centre(self) -> Tensor:
         """The crops' centres as :meth:`relative` has them: float32 (B, D)."""

@@ -8,26 +8,16 @@ from torch import nn
 
 from medssl import losses
 from medssl.methods.base import Crops, Samples, Step
+from medssl.methods.centred import CentredConfig
 from medssl.methods.joint import JointConfig, LocalViewsConfig, StudentTeacher, TeacherConfig
 from medssl.networks import Encoder, Prototypes
 
 
-class DINOConfig(JointConfig, LocalViewsConfig, TeacherConfig):
+class DINOConfig(JointConfig, LocalViewsConfig, TeacherConfig, CentredConfig):
     """Sizes of the head, ``projection`` being its bottleneck; temperatures; the centre; views."""
 
     projection: int = Field(64, ge=1, description="width of the bottleneck, which is normalised")
     projector_layers: int = Field(3, ge=1)
-    prototypes: int = Field(1024, ge=2, description="K")
-    student_temperature: float = Field(0.1, gt=0)
-    teacher_temperature: float = Field(0.07, gt=0, description="after its warm-up")
-    teacher_temperature_start: float = Field(0.04, gt=0, description="at the start")
-    temperature_warmup: float = Field(
-        0.3, ge=0, le=1, description="part of the run in which the teacher's temperature rises"
-    )
-    centre_momentum: float = Field(0.9, ge=0, le=1)
-    freeze: float = Field(
-        0.01, ge=0, le=1, description="part of the run in which the prototypes stand still"
-    )
 
 
 class DINO(StudentTeacher):
@@ -61,9 +51,7 @@ class DINO(StudentTeacher):
     @property
     def temperature(self) -> float:
         """The teacher's at this step: rises linearly, then stays."""
-        start, end = self._config.teacher_temperature_start, self._config.teacher_temperature
-        warmup = self._config.temperature_warmup
-        return end if self.progress >= warmup else start + (end - start) * self.progress / warmup
+        return self._config.temperature(self.progress)
 
     def step(self, crops: Crops) -> Step:
         """Cross entropy of the student's views with the teacher's of the two large ones."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from medssl.losses import MaskedMSE, Target
 from medssl.methods.base import Crops, Samples, Step
 from medssl.methods.masked import CellsConfig, MaskedCells, Reconstruction
-from medssl.networks import ConvReconstructor, Encoder, TokenReconstructor, ViT
+from medssl.networks import Encoder, TokenReconstructor, reconstructor_for
 from medssl.views import masked_count
 
 
@@ -38,17 +38,13 @@ class MAE(MaskedCells):
 
     def __init__(self, config: MAEConfig, encoder: Encoder, samples: Samples) -> None:
         super().__init__(config, encoder, samples)
-        channels = self.target.channels(encoder.in_channels, encoder.dims)
-        if isinstance(encoder, ViT):
-            self.reconstructor: TokenReconstructor | ConvReconstructor = TokenReconstructor(
-                encoder,
-                config.decoder_dim,
-                config.decoder_depth,
-                channels=channels,
-                cell=self.target.cell,
-            )
-        else:
-            self.reconstructor = ConvReconstructor(encoder, channels, self.target.cell)
+        self.reconstructor = reconstructor_for(
+            encoder,
+            self.target.channels(encoder.in_channels, encoder.dims),
+            self.target.cell,
+            config.decoder_dim,
+            config.decoder_depth,
+        )
         self._visible = math.prod(self._grid) - masked_count(self._grid, config.mask_ratio)
         self._loss = MaskedMSE(config.normalise_patches)
 

@@ -83,17 +83,7 @@ class Masked(Method):
         """The original, what is left of it, and the prediction at the hidden places; of another
         target than voxels, the target too, stretched to each original's range.
         """
-        made = self.reconstruct(crops)
-        found = {"original": made.image, "masked": made.given}
-        target = self.target(made.image)
-        first: tuple[Any, ...] = (..., *(slice(None, None, self.target.cell),) * (target.ndim - 2))
-        filled = target.where(~made.mask[first], made.prediction.to(target.dtype))
-        if type(self.target) is Target:
-            return {**found, "reconstruction": filled}
-        target, filled = in_range_of(
-            made.image, self.target.shown(target), self.target.shown(filled)
-        )
-        return {**found, "target": target, "reconstruction": filled}
+        return pictures(self.reconstruct(crops), self.target)
 
 
 class MaskedCells(Masked):
@@ -118,6 +108,23 @@ class MaskedCells(Masked):
         hidden = upsample_mask(mask, image.shape[2:])
         given = image.masked_fill(hidden, float(image.min()))
         return Reconstruction(image, given, hidden, prediction)
+
+
+def pictures(made: Reconstruction, target_of_view: Target) -> dict[str, Tensor]:
+    """The original, what is left of it, and the prediction at the hidden places; of another target
+    than voxels, the target too, stretched to each original's range: (B, C, ...) each.
+    """
+    found = {"original": made.image, "masked": made.given}
+    target = target_of_view(made.image)
+    cell = slice(None, None, target_of_view.cell)
+    first: tuple[Any, ...] = (..., *(cell,) * (target.ndim - 2))
+    filled = target.where(~made.mask[first], made.prediction.to(target.dtype))
+    if type(target_of_view) is Target:
+        return {**found, "reconstruction": filled}
+    target, filled = in_range_of(
+        made.image, target_of_view.shown(target), target_of_view.shown(filled)
+    )
+    return {**found, "target": target, "reconstruction": filled}
 
 
 def in_range_of(image: Tensor, target: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from medssl.networks.casa import CrossAttention
 from medssl.networks.decoder import Ascent, Decoder, first_stages_of_decoder
 from medssl.networks.dense import DenseEmbedder, DenseProjector, dense_embedding
 from medssl.networks.direct_predictor import DirectPredictor
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import ClassificationHead, Embedder, PatchHead, Projector, pooled
-from medssl.networks.mae import (
-    ConvReconstructor,
-    TokenDecoder,
-    TokenReconstructor,
-    visible_first,
-)
+from medssl.networks.mae import ConvReconstructor, TokenReconstructor, reconstructor_for
+from medssl.networks.masked_student import MaskedStudent
 from medssl.networks.mednext import MedNeXt
 from medssl.networks.memory import Memory
 from medssl.networks.models import (
@@ -34,6 +31,7 @@ from medssl.networks.slices import SliceEncoder
 from medssl.networks.subject_queue import SubjectQueue
 from medssl.networks.swin import Swin
 from medssl.networks.teacher import Teacher, cosine_between
+from medssl.networks.token_decoder import TokenDecoder, visible_first
 from medssl.networks.unet import UNetEncoder
 from medssl.networks.vit import ViT
 
@@ -44,6 +42,7 @@ __all__ = [
     "ClassificationHead",
     "Classifier",
     "ConvReconstructor",
+    "CrossAttention",
     "Decoder",
     "DenseEmbedder",
     "DenseProjector",
@@ -51,6 +50,7 @@ __all__ = [
     "Embedder",
     "Encoder",
     "EncoderOnly",
+    "MaskedStudent",
     "MedNeXt",
     "Memory",
     "PatchHead",
@@ -78,5 +78,6 @@ __all__ = [
     "dense_embedding",
     "first_stages_of_decoder",
     "pooled",
+    "reconstructor_for",
     "visible_first",
 ]

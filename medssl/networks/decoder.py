@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -68,7 +68,8 @@ class Ascent(nn.Module):
 
     Attributes:
         stage_strides: voxels of the image per voxel of each stage's result, descending.
-        channels: of the last stage's result.
+        widths: channels of each of :meth:`maps`.
+        channels: of the last of them.
     """
 
     def __init__(
@@ -93,12 +94,29 @@ class Ascent(nn.Module):
             self.stem = ConvBlock(dims, in_channels, width)
         self.stages = nn.ModuleList()
         inputs = widths[ladder[0]]
+        made = [inputs]
         for above, stride in pairwise(ladder):
             skip = widths.get(stride, width if stride == 1 else None)
             outputs = widths.get(stride, min(inputs, width * stride))
             self.stages.append(UpStage(dims, inputs, skip, outputs, above // stride))
             inputs = outputs
-        self.channels = inputs
+            made.append(outputs)
+        self.widths, self.channels = tuple(made), inputs
+
+    def maps(self, features: Sequence[Tensor], image: Tensor) -> Iterator[Tensor]:
+        """What the stages make, each when it is asked for: the coarsest map with its context, then
+        what every stage gives, (B, C, *ceil(spatial / stride)).
+
+        Args: as of :meth:`forward`.
+        """
+        skips = dict(zip(self.strides, features, strict=True))
+        x: Tensor = self.context(channels_last(features[-1]))
+        yield x
+        for stride, stage in zip(self.stage_strides, self.stages, strict=True):
+            if stride == 1 and self.image_skip:
+                skips[1] = self.stem(channels_last(image))
+            x = stage(x, skips.get(stride))
+            yield x
 
     def forward(self, features: Sequence[Tensor], image: Tensor) -> Tensor:
         """(B, channels, *ceil(spatial / the last stage's stride)).
@@ -107,13 +125,8 @@ class Ascent(nn.Module):
             features: the encoder's maps, finest first; sizes ceil(spatial / stride).
             image: (B, in_channels, *spatial); only its size is used where the finest stride is 1.
         """
-        maps = dict(zip(self.strides, features, strict=True))
-        if self.image_skip:
-            maps[1] = self.stem(channels_last(image))
-        x: Tensor = self.context(channels_last(features[-1]))
-        for stride, stage in zip(self.stage_strides, self.stages, strict=True):
-            x = stage(x, maps.get(stride))
-        return x
+        *_, finest = self.maps(features, image)
+        return finest
 
 
 class Decoder(Ascent):
@@ -139,7 +152,11 @@ class Decoder(Ascent):
 
     def forward(self, features: Sequence[Tensor], image: Tensor) -> Tensor:
         """(B, out_channels, *spatial), of what :meth:`Ascent.forward` takes."""
-        logits: Tensor = self.head(super().forward(features, image))
+        return self.finish(super().forward(features, image), image)
+
+    def finish(self, finest: Tensor, image: Tensor) -> Tensor:
+        """The last of :meth:`maps` -> (B, out_channels, *spatial)."""
+        logits: Tensor = self.head(finest)
         return crop_to(logits, image.shape[2:])
 
 

@@ -6,6 +6,8 @@ Both have the same interface: `forward(x, mask, visible_cells=None) -> reconstru
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,62 +16,10 @@ from medssl.networks.conv import visible_at
 from medssl.networks.decoder import decoder_for
 from medssl.networks.encoder import Encoder
 from medssl.networks.heads import pooled
+from medssl.networks.parts import Parts, after_first, as_map, in_place
 from medssl.networks.patches import join_patches, split_patches, take_patches
-from medssl.networks.vit import TransformerBlock, ViT, sincos_positions
-
-
-class TokenDecoder(nn.Module):
-    """The light decoder of a masked autoencoder (He et al. 2022, sec. 3): sees the encoder's
-    visible tokens and a mask token in every other place, at fixed positions of any grid.
-
-    Attention does not know the order of tokens, their positions do. So the decoder takes the
-    visible tokens first and the masked ones after them: nothing is put back into its place but
-    where a whole image is asked for.
-
-    Args:
-        inputs: width of the encoder's tokens.
-        width: of its own tokens.
-        depth: its number of blocks.
-        heads: of its attention.
-        mlp_ratio: hidden width of its MLPs over `width`.
-    """
-
-    def __init__(
-        self, inputs: int, width: int = 96, depth: int = 2, heads: int = 3, mlp_ratio: float = 4.0
-    ) -> None:
-        super().__init__()
-        self._make(inputs, width, depth, heads, mlp_ratio)
-
-    def _make(self, inputs: int, width: int, depth: int, heads: int, mlp_ratio: float) -> None:
-        self.bridge = nn.Linear(inputs, width)
-        self.mask_token = nn.Parameter(torch.zeros(width))
-        nn.init.normal_(self.mask_token, std=0.02)
-        self.blocks = nn.ModuleList(TransformerBlock(width, heads, mlp_ratio) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
-
-    def decode(self, visible: Tensor, grid: tuple[int, ...], order: Tensor) -> Tensor:
-        """Tokens (B, cells, width) of all cells, in `order`.
-
-        Args:
-            visible: the encoder's tokens (B, K, inputs).
-            grid: cells along each axis.
-            order: int64 (B, cells), the numbers of the cells, the K visible ones first.
-        """
-        encoded = self.bridge(visible)
-        batch, count, width = encoded.shape
-        fill = self.mask_token.to(encoded.dtype).expand(batch, order.shape[1] - count, width)
-        tokens = torch.cat((encoded, fill), dim=1)
-        tokens = tokens + sincos_positions(grid, width, order.device)[order]
-        for block in self.blocks:
-            tokens = block(tokens)
-        return tokens
-
-
-def visible_first(mask: Tensor) -> Tensor:
-    """The numbers of the cells of a mask (B, 1, *grid), True = masked: int64 (B, cells), visible
-    ones first, each kind in row-major order."""
-    # A stable sort of False before True keeps the order of the grid among either.
-    return mask.flatten(1).to(torch.uint8).argsort(dim=1, stable=True)
+from medssl.networks.token_decoder import TokenDecoder, visible_first
+from medssl.networks.vit import ViT
 
 
 class TokenReconstructor(TokenDecoder):
@@ -81,6 +31,9 @@ class TokenReconstructor(TokenDecoder):
         decoder_dim, decoder_depth, decoder_heads, decoder_mlp_ratio: see :class:`TokenDecoder`.
         channels: of what is predicted; None: the image's.
         cell: voxels of the image per voxel of what is predicted, along each axis.
+
+    Attributes:
+        widths: channels of the queries and of the decoded features of :meth:`parts`.
     """
 
     def __init__(
@@ -100,6 +53,7 @@ class TokenReconstructor(TokenDecoder):
         self._make(width, decoder_dim, decoder_depth, decoder_heads, decoder_mlp_ratio)
         voxels = (channels or encoder.in_channels) * (encoder.patch_size // cell) ** encoder.dims
         self.head = nn.Linear(decoder_dim, voxels)
+        self.widths = decoder_dim, decoder_dim
 
     def forward(self, x: Tensor, mask: Tensor, visible_cells: int | None = None) -> Tensor:
         """Reconstruction (B, channels, *spatial / cell).
@@ -118,9 +72,8 @@ class TokenReconstructor(TokenDecoder):
         keep = order[:, :count]
         tokens, _ = self._decode(take_patches(patches, keep), positions[keep], grid, order)
         predicted = self.head(self.norm(tokens))
-        places = order[..., None].expand_as(predicted)
         size = [n // self._cell for n in x.shape[2:]]
-        return join_patches(torch.empty_like(predicted).scatter(1, places, predicted), grid, size)
+        return join_patches(in_place(predicted, order), grid, size)
 
     def masked_patches(
         self,
@@ -146,6 +99,33 @@ class TokenReconstructor(TokenDecoder):
         predicted = self.head(self.norm(tokens[:, count:]))
         asked = patches if target is None else split_patches(target, grid)
         return predicted, take_patches(asked, order[:, count:]), embedding
+
+    def parts(
+        self, x: Tensor, mask: Tensor | None = None, visible_cells: int | None = None
+    ) -> Parts:
+        """Everything that is made of images; without a mask, of whole ones.
+
+        Args and raises: as `forward`.
+        """
+        if mask is None:
+            grid = self.encoder.grid(x.shape[2:])
+            mask = torch.zeros(len(x), 1, *grid, dtype=torch.bool, device=x.device)
+            visible_cells = mask[0].numel()
+            found = self.parts(x, mask, visible_cells)
+            return replace(found, image=None)
+        grid, order, count = self._order(x, mask, visible_cells)
+        patches, positions = self.encoder.patches(x)
+        keep = order[:, :count]
+        visible = self.encoder.encode_patches(take_patches(patches, keep), positions[keep])
+        begun = self.begin(visible, grid, order)
+        tokens = begun
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = self.norm(tokens)
+        size = [n // self._cell for n in x.shape[2:]]
+        image = join_patches(in_place(self.head(tokens), order), grid, size)
+        queries, decoded = (as_map(in_place(t, order), grid) for t in (begun, tokens))
+        return Parts(visible.mean(dim=1), queries, decoded, image)
 
     def _order(
         self, x: Tensor, mask: Tensor, visible_cells: int | None
@@ -186,6 +166,9 @@ class ConvReconstructor(nn.Module):
         channels: of what is predicted; None: the image's.
         cell: voxels of the image per voxel of what is predicted, along each axis; the decoder's
             voxels are averaged over it.
+
+    Attributes:
+        widths: channels of the queries and of the decoded features of :meth:`parts`.
     """
 
     def __init__(self, encoder: Encoder, channels: int | None = None, cell: int = 1) -> None:
@@ -201,6 +184,7 @@ class ConvReconstructor(nn.Module):
             nn.Parameter(0.02 * torch.randn(1, width, *one)) for width in encoder.channels
         )
         self.decoder = decoder_for(encoder, channels or encoder.in_channels)
+        self.widths = encoder.channels[-1], self.decoder.widths[:2][-1]
 
     def forward(self, x: Tensor, mask: Tensor, visible_cells: int | None = None) -> Tensor:
         """Reconstruction (B, channels, *spatial / cell).
@@ -220,15 +204,58 @@ class ConvReconstructor(nn.Module):
         self, x: Tensor, mask: Tensor, visible_cells: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """The reconstruction, and the pooled features of the visible part, (B, C)."""
+        features, filled = self._encode(x, mask)
+        predicted = self.decoder(filled, x * visible_at(~mask, x.shape[2:], x.dtype))
+        return self._averaged(predicted), pooled([features[-1].detach()])
+
+    def parts(
+        self, x: Tensor, mask: Tensor | None = None, visible_cells: int | None = None
+    ) -> Parts:
+        """Everything that is made of images; without a mask, of whole ones.
+
+        Args and raises: as `forward`.
+        """
+        if mask is None:
+            features = self.encoder(x)
+            decoded = after_first(self.decoder.maps(features, x))
+            return Parts(pooled(features), features[-1], decoded, None)
+        features, filled = self._encode(x, mask)
+        masked = x * visible_at(~mask, x.shape[2:], x.dtype)
+        maps = list(self.decoder.maps(filled, masked))
+        image = self._averaged(self.decoder.finish(maps[-1], masked))
+        visible = (~mask).flatten(1).float().mean(1, keepdim=True).clamp(min=1e-6)
+        mean = pooled(features) / visible
+        return Parts(mean, filled[-1], after_first(iter(maps)), image)
+
+    def _encode(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The encoder's maps, empty where masked; and filled with the mask tokens there."""
         visible = ~mask
         features = self.encoder(x, visible)
         filled = []
         for feature, token in zip(features, self.mask_tokens, strict=True):
             seen = visible_at(visible, feature.shape[2:], feature.dtype)
             filled.append(feature + token.to(feature.dtype) * (1.0 - seen))
-        masked = x * visible_at(visible, x.shape[2:], x.dtype)
-        predicted = self.decoder(filled, masked)
-        if self._cell > 1:
-            pool = F.avg_pool2d if self.encoder.dims == 2 else F.avg_pool3d
-            predicted = pool(predicted, self._cell)
-        return predicted, pooled([features[-1].detach()])
+        return features, filled
+
+    def _averaged(self, predicted: Tensor) -> Tensor:
+        """The decoder's voxels, averaged over the cells of the target."""
+        if self._cell == 1:
+            return predicted
+        pool = F.avg_pool2d if self.encoder.dims == 2 else F.avg_pool3d
+        return pool(predicted, self._cell)
+
+
+def reconstructor_for(
+    encoder: Encoder,
+    channels: int | None = None,
+    cell: int = 1,
+    decoder_dim: int = 96,
+    decoder_depth: int = 2,
+) -> TokenReconstructor | ConvReconstructor:
+    """The reconstructor of an encoder; the decoder's sizes are the ViT's, others have their own.
+
+    Args: as of the two classes.
+    """
+    if isinstance(encoder, ViT):
+        return TokenReconstructor(encoder, decoder_dim, decoder_depth, channels=channels, cell=cell)
+    return ConvReconstructor(encoder, channels, cell)

@@ -32,6 +32,7 @@ from medssl.training.figures import curve_figure, preview_figure
 from medssl.training.folder import as_before, earlier_subjects, open_folder, remember_run
 from medssl.training.loop import History, LoopConfig
 from medssl.training.mixed import check_both, with_other
+from medssl.training.parent import parent_of, recorded
 from medssl.training.partition_figure import draw_partitions
 from medssl.training.prepare import AUTO, first_crops, prepare, sized
 from medssl.training.pretrain_task import crops_of
@@ -128,7 +129,9 @@ def pretrain(
     prepared = prepare(store, config, volume_ids, out)
     task = prepared.task
     check(config, task)
-    record = config.model_dump(mode="json")
+    parent = parent_of(config)
+    kept = recorded(config, parent)
+    record = kept.model_dump(mode="json")
     started = ""
     if is_leader():
         started = open_folder(out, record, store.fingerprint(), seen, resume)
@@ -160,8 +163,8 @@ def pretrain(
         for key in ("loss", "effective_rank"):
             run.log_figure(curve_figure(history.rows, [key], f"pretraining: {key}"), key)
         built = Architecture(encoder=prepared.encoder, **task.method.bundle_parts())
-        spec = _spec(store, config, built, seen, history, run.run_id)
-        spec = with_other(spec, task.method, store, config, seen)
+        spec = _spec(store, kept, built, seen, history, run.run_id, parent)
+        spec = with_other(spec, task.method, store, kept, seen)
         shutil.rmtree(out / "bundle", ignore_errors=True)
         bundle = Bundle.save(out / "bundle", task.method.bundle_state(), spec)
         run.log_folder(bundle.path, "bundle")
@@ -261,6 +264,7 @@ def _spec(
     seen: Sequence[str],
     history: History,
     run_id: str,
+    parent: Bundle | None,
 ) -> BundleSpec:
     table = store.manifest
     modalities = sorted(table[table["subject_id"].isin(seen)]["modality"].unique().tolist())
@@ -280,5 +284,5 @@ def _spec(
         metrics={"pretraining_loss": history.rows[-1]["loss"]},
         data_fingerprint=store.fingerprint(),
         mlflow_run=run_id,
-        **seen_record(seen),
+        **seen_record(seen, parent.spec if parent else None),
     )

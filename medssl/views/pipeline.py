@@ -50,6 +50,7 @@ def make_view(
     size: Sequence[int],
     spacing: Tensor | Sequence[float] | None = None,
     label: Tensor | None = None,
+    centre: Tensor | None = None,
 ) -> View:
     """One view of every crop.
 
@@ -60,11 +61,17 @@ def make_view(
         size: voxels of the view.
         spacing: mm a voxel of the crops, (d,) or (B, d); None: equal along all axes.
         label: label maps (B, 1, *crop), moved with the image and read by nearest neighbour.
+        centre: the middle of each view, in voxels of its crop, float32 (B, d); None: as drawn.
 
     Raises:
-        ValueError: batch, draw and size do not belong together.
+        ValueError: batch, draw, size and centre do not belong together.
     """
-    return _make(batch, draw, settings, size, spacing, label)
+    if centre is not None and tuple(centre.shape) != (len(batch), len(size)):
+        raise ValueError(
+            f"a middle is asked for each of {len(batch)} views along {len(size)} axes, "
+            f"not {tuple(centre.shape)}"
+        )
+    return _make(batch, draw, settings, size, spacing, label, centre)
 
 
 def make_views(
@@ -132,6 +139,7 @@ def _make(
     size: Sequence[int],
     spacing: Tensor | Sequence[float] | None,
     label: Tensor | None,
+    centre: Tensor | None = None,
 ) -> View:
     """Views of every crop, as many as `draw` has keys for each: row k B + b is view k of crop b."""
     dims, crop_size = crops.ndim - 2, tuple(crops.shape[2:])
@@ -144,7 +152,7 @@ def _make(
     mm = torch.ones(dims) if spacing is None else torch.as_tensor(spacing, dtype=torch.float32)
     mm = mm.to(crops.device).expand(len(crops), dims).repeat(count, 1)
     spatial = SpatialParams.draw(draw.fork(0), dims, settings.spatial)
-    theta = view_to_crop(spatial, crop_size, size, mm)
+    theta = view_to_crop(spatial, crop_size, size, mm, centre)
     moved = displacement(spatial, theta, size, mm)
     padding = settings.spatial.padding
     if spatial.on_grid:

@@ -204,6 +204,7 @@ def view_to_crop(
     crop_size: Sequence[int],
     size: Sequence[int],
     spacing: Tensor | Sequence[float] | None = None,
+    centre: Tensor | None = None,
 ) -> Tensor:
     """Where each voxel of the view lies in the crop, before an elastic warp.
 
@@ -212,6 +213,8 @@ def view_to_crop(
         crop_size: voxels of the crop along each axis.
         size: voxels of the view along each axis.
         spacing: of the crop's voxels in mm, (d,) or (B, d); rotations are rigid in mm. None: equal.
+        centre: where the middle of the view lies, in voxels of the crop, float32 (B, d), whatever
+            position and shift were drawn; None: there.
 
     Returns:
         float32 (B, d, d + 1): voxel of the crop = [:, :, :d] @ voxel of the view + [:, :, d], both
@@ -230,8 +233,9 @@ def view_to_crop(
         turn = apply(turn, _shears(params.shear, dims))
     linear = turn * (mm[:, None, :] / mm[:, :, None])
     linear = linear * (zoom * (1.0 - 2.0 * params.flip))[:, None, :]
-    room = (crop - zoom * view).clamp(min=0) / 2
-    centre = (crop - 1) / 2 + params.position * room + params.shift * crop
+    if centre is None:
+        room = (crop - zoom * view).clamp(min=0) / 2
+        centre = (crop - 1) / 2 + params.position * room + params.shift * crop
     offset = centre - (linear * ((view - 1) / 2)).sum(2)
     if params.on_grid:
         offset = offset.round()

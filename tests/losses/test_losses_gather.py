@@ -12,6 +12,7 @@ from medssl.losses import (
     DINO,
     BarlowTwins,
     CellInfoNCE,
+    CentredCE,
     DeepCluster,
     InfoNCE,
     InterDimension,
@@ -58,6 +59,21 @@ class Centred(torch.nn.Module):
         self.loss.follow(torch.cat((z1, z2)))
         taught = [self.loss.probabilities(z, 0.3) for z in (z1, z2)]
         value: Tensor = self.loss((z1, z2), taught)
+        return value
+
+
+class Weighted(torch.nn.Module):
+    """Rows against a centred teacher's, of which some count and processes have unequally many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = CentredCE(4, 0.5, momentum=0.0)
+
+    def forward(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """(B, K) logits each."""
+        self.loss.follow(z2)
+        weight = (z2.detach()[:, 0] > -0.5).float() + (z2.detach()[:, 1] > 0)
+        value: Tensor = self.loss(z1, self.loss.probabilities(z2, 0.3), weight)
         return value
 
 
@@ -198,6 +214,7 @@ class Placed(torch.nn.Module):
 
 LOSSES = {
     "DINO": Centred(),
+    "CentredCE": Weighted(),
     "InfoNCE": InfoNCE(0.2),
     "NegativeCosine": NegativeCosine(),
     "NTXent": NTXent(0.2),

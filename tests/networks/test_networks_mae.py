@@ -199,3 +199,40 @@ def test_refusals():
         conv(x, mask.repeat_interleave(2, 2))
     with pytest.raises(ValueError, match="leave masked positions out"):
         ConvReconstructor(Swin(2, 1, 2, 12, depths=(1,), heads=(2,), window=4))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_parts_are_those_of_the_reconstruction(dims: int):
+    x, mask, hidden = case(dims)
+    for model in reconstructors(dims):
+        parts = model.parts(x, mask)
+        torch.testing.assert_close(parts.image, model(x, mask))
+        assert (parts.queries.shape[1], parts.decoded.shape[1]) == model.widths
+        assert parts.queries.shape[2:] == mask.shape[2:]
+        changed = model.parts(torch.where(hidden, torch.randn_like(x) * 50, x), mask)
+        for one, other in ((parts.pooled, changed.pooled), (parts.decoded, changed.decoded)):
+            assert torch.equal(one, other)
+        # With the encoder's features of the visible part alone, in both kinds.
+        torch.testing.assert_close(parts.pooled.detach(), visible_mean(model, x, mask))
+        (parts.pooled.sum() + parts.decoded.sum() + parts.queries.sum()).backward()
+        assert all(p.grad is not None for p in model.encoder.parameters())
+
+
+def visible_mean(model: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+    """The mean over visible cells, sample by sample."""
+    with torch.no_grad():
+        maps = model.encoder(x, ~mask)[-1]
+    rows = [m[:, ~hidden[0]].mean(1) for m, hidden in zip(maps, mask, strict=True)]
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_parts_without_a_mask_are_of_whole_images(dims: int):
+    x, mask, _ = case(dims)
+    for model in reconstructors(dims):
+        whole, seen = model.parts(x), model.parts(x, torch.zeros_like(mask))
+        assert whole.image is None
+        for name in ("pooled", "queries", "decoded"):
+            torch.testing.assert_close(
+                getattr(whole, name), getattr(seen, name), atol=1e-4, rtol=1e-4
+            )
