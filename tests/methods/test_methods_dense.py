@@ -4,9 +4,20 @@ import pytest
 import torch
 from method_cases import crops, make
 
-from medssl.methods.dense import MOST_CELLS, dense_level
+from medssl.methods.dense import DENSE_VIEW, MOST_CELLS, dense_level
+from medssl.methods.joint import STRONG_VIEW
 from medssl.networks import build_encoder
-from medssl.views import View
+from medssl.views import (
+    Draw,
+    SpatialParams,
+    View,
+    cells,
+    distances,
+    near_pairs,
+    sample_key,
+    view_draw,
+    view_to_crop,
+)
 
 
 def unet(dims: int, levels: int = 4):
@@ -14,9 +25,10 @@ def unet(dims: int, levels: int = 4):
 
 
 def test_the_level_is_the_deepest_with_enough_cells():
-    assert dense_level(unet(3), (32, 32, 32), None) == (3, (4, 4, 4))
-    assert dense_level(unet(3), (16, 16, 16), None) == (2, (4, 4, 4))
+    assert dense_level(unet(3), (48, 48, 48), None) == (3, (6, 6, 6))
+    assert dense_level(unet(3), (32, 32, 32), None) == (2, (8, 8, 8))
     assert dense_level(unet(2), (32, 32), None) == (2, (8, 8))
+    assert dense_level(unet(2), (32, 72), None) == (3, (4, 9))  # 6 in the mean
     assert dense_level(unet(2), (4, 4), None) == (0, (4, 4))  # the finest, where none has
     assert dense_level(unet(2), (60, 60), None) == (2, (15, 15))  # 60 is no multiple of 8
     assert dense_level(unet(2), (32, 48), -1) == (3, (4, 6))
@@ -157,3 +169,30 @@ def test_the_preview_is_brightest_where_the_middle_is(dims: int):
     has = found.valid[:, number]
     assert has.any()
     assert (middle >= shown.flatten(1).quantile(0.8, dim=1))[has].all()
+
+
+@pytest.mark.parametrize(
+    ("view", "dims", "cells_along", "share"),
+    [
+        (STRONG_VIEW, 3, 4, 0.94),
+        (STRONG_VIEW, 3, 6, 0.72),
+        (DENSE_VIEW, 3, 4, 0.60),
+        (DENSE_VIEW, 3, 6, 0.28),
+        (DENSE_VIEW, 2, 6, 0.23),
+    ],
+)
+def test_the_place_in_a_view_does_not_give_the_partner_away(view, dims, cells_along, share):
+    """How many cells with a partner have one at the same place of the other view."""
+    size, grid = (48,) * dims, (cells_along,) * dims
+    draw = Draw(torch.tensor([sample_key(0, 0, number) for number in range(200)]))
+    spatial, image = view.settings().spatial, torch.zeros(1).expand(200, 1, *size)
+    made = []
+    for number in range(2):
+        drawn = SpatialParams.draw(view_draw(draw, number).fork(0), dims, spatial)
+        made.append(View(image, view_to_crop(drawn, size, size), crop_size=size))
+    one, other = (cells(each, grid) for each in made)
+    near = near_pairs(one, other, distances(one, other), 0.7)
+    has = near.any(2)
+    same = near.diagonal(dim1=1, dim2=2).sum() / has.sum()
+    assert float(same) == pytest.approx(share, abs=0.02)
+    assert float(has.any(1).float().mean()) > 0.97  # nearly all samples have pairs
