@@ -36,17 +36,17 @@ class Samples:
     Attributes:
         patch_size: voxels of a view along each axis.
         volumes: how many volumes crops are cut from.
-        plane: of 2D crops of 3D volumes: "axial", "coronal", "sagittal" or, of each, "any".
         flat_size: where crops of 3D and 2D come in turn, voxels of a 2D view, ``patch_size`` being
             of 3D; else empty.
         flat_channels: of the 2D crops then.
+        plane: of 2D crops of 3D volumes: "axial", "coronal", "sagittal" or, of each, "any".
     """
 
     patch_size: tuple[int, ...]
     volumes: int = 1
-    plane: str | None = None
     flat_size: tuple[int, ...] = ()
     flat_channels: int = 1
+    plane: str | None = None
 
 
 @dataclass(frozen=True)

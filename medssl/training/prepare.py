@@ -109,7 +109,7 @@ def _method(
     options = configuration.load(kind.Config, values=config.options)
     encoder = build(Architecture(encoder=spec)).get_submodule("encoder")
     assert isinstance(encoder, Encoder)
-    samples = Samples(tuple(config.patch_size or ()), len(volume_ids), config.plane)
+    samples = Samples(tuple(config.patch_size or ()), len(volume_ids), plane=config.plane)
     if dims == "both" and flat is not None:
         size = tuple(flat.patch_size or ())
         samples = replace(samples, flat_size=size, flat_channels=channels[1])

@@ -56,7 +56,7 @@ def test_the_axis_goes_by_what_crops_are():
     assert axis_number("front", volumes) == 1
     assert axis_number(None, pictures) == 0
     assert axis_number("columns", pictures) == 1
-    found = {p: axis_number(None, Samples((16, 16), 1, p)) for p in ("axial", "coronal", "any")}
+    found = {p: axis_number(None, Samples((16, 16), plane=p)) for p in ("axial", "coronal", "any")}
     assert found == {"axial": 2, "coronal": 1, "any": None}
     for axis, samples in (("rows", volumes), ("up", pictures)):
         with pytest.raises(ValueError, match="axis is one of"):

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from medssl.bundle import EncoderSpec
 from medssl.config import load
 from medssl.errors import MedsslError
 from medssl.methods import METHODS, Samples
@@ -240,7 +241,9 @@ def test_every_method_is_a_row_of_every_data_set(preset, method):
         patch, reasons = data.pretrain["patch_size"], []
         for encoder, options in data.encoders.items():
             try:
-                built = build_encoder(encoder, len(patch), 1, **options)
+                asked = EncoderSpec(name=encoder, dims=len(patch), options=options)
+                spec = kind.encoder_for(asked)
+                built = build_encoder(spec.name, spec.dims, 1, **spec.options)
                 kind(kind.Config(), built, Samples(tuple(patch), 64))
                 break
             except ValueError as error:
