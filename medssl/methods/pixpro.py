@@ -11,13 +11,7 @@ from torch import Tensor, nn
 
 from medssl.losses import NegativeCosine, PixelConsistency
 from medssl.methods.base import Crops, Samples, Step
-from medssl.methods.dense import (
-    DenseStudentTeacher,
-    DenseTeacherConfig,
-    Embedded,
-    Partners,
-    watched,
-)
+from medssl.methods.dense import DenseStudentTeacher, DenseTeacherConfig, Embedded, watched
 from medssl.methods.joint import PredictorConfig, together
 from medssl.networks import Encoder, Projector, Propagation
 from medssl.views import View, distances, near_pairs
@@ -69,7 +63,7 @@ class PixPro(DenseStudentTeacher):
         views = self.mapped_views(crops)
         x1, x2 = self.taught(views)
         given = self.embed_cells(views)
-        pairs, nearest = self.pairs(*views)
+        pairs = self.pairs(*views)
         y1, y2 = together(self.propagation, [one.cells for one in given])
         loss = self._loss(y1, x2.cells, pairs) + self._loss(y2, x1.cells, pairs.transpose(1, 2))
         loss, logs = loss / 2, {"pairs": pairs.any(2).float().mean()}
@@ -80,16 +74,13 @@ class PixPro(DenseStudentTeacher):
             loss,
             logs,
             embedding=given[0].features,
-            positives=watched(crops, y1, x2.cells, nearest),
+            positives=watched(crops, y1, x2.cells, self.matched(*views)),
         )
 
-    def pairs(self, first: View, second: View) -> tuple[Tensor, Partners]:
-        """The cells of two views that are nearer than `distance`, bool (B, P, P), and the nearest
-        partner of every cell of the first."""
+    def pairs(self, first: View, second: View) -> Tensor:
+        """The cells of two views that are nearer than `distance`: bool (B, P, P)."""
         one, other = self.cells(first), self.cells(second)
-        apart = distances(one, other)
-        near = near_pairs(one, other, apart, self._distance)
-        return near, Partners(apart.argmin(2), near.any(2))
+        return near_pairs(one, other, distances(one, other), self._distance)
 
     def _of_whole(self, given: list[Embedded], taught: list[Embedded]) -> Tensor:
         """BYOL's loss of the two views' pooled features."""

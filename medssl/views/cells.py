@@ -51,10 +51,12 @@ def distances(first: Cells, second: Cells) -> Tensor:
 
     Axis by axis: as a product of matrices it would lose what is small beside the crop.
     """
-    square = torch.zeros((), device=first.position.device)
-    for one, other in zip(first.position.unbind(1), second.position.unbind(1), strict=True):
-        square = square + (one[:, :, None] - other[:, None]).square()
-    return square.sqrt()
+    here, there = first.position[:, :, :, None], second.position[:, :, None]
+    square = (here[:, 0] - there[:, 0]).square_()
+    for axis in range(1, here.shape[1]):
+        gap = here[:, axis] - there[:, axis]
+        square.addcmul_(gap, gap)
+    return square.sqrt_()
 
 
 def far_pairs(second: Cells, apart: Tensor, least: float) -> Tensor:
