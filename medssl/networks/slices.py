@@ -43,7 +43,7 @@ class DeformableAttention(nn.Module):
             )
         self.heads, self.every, self.reach = heads, every, reach
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
-        # Kernel 6 for every 4 places, as the paper's 3D relatives have it.
+        # A kernel of 6 for every 4 places, as image-volume clustering has them.
         self.look = nn.Conv1d(width, width, every + 2, every, padding=1, groups=width)
         self.move = nn.Conv1d(width, heads, 1)
 
