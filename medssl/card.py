@@ -31,6 +31,9 @@ def card(spec: Mapping[str, Any], count: int) -> str:
         f"- SHA-256 of the weights: `{spec['weights_sha256']}`",
         "",
     ]
+    if places := spec["architecture"].get("embedding"):
+        text = f"- Embedding: {places['dim']} values of every voxel's place (`medssl locate`)"
+        lines.insert(5, text)
     if spec["metrics"]:
         lines += ["| metric | value |", "| --- | --- |"]
         lines += [f"| {name} | {value:.4g} |" for name, value in spec["metrics"].items()]

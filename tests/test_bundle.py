@@ -63,6 +63,7 @@ def test_an_embedding_goes_along_and_the_encoder_is_read_without_it(tmp_path):
     built = PlaceEmbedding(build_encoder("unet", 2, 1, widths=[4, 8]), **sizes).eval()
     made = spec(architecture=Architecture(encoder=ENCODER, embedding=sizes))
     loaded = Bundle.load(Bundle.save(tmp_path / "bundle", built, made).path)
+    assert "- Embedding: 5 values" in (loaded.path / "README.md").read_text()
     image = torch.randn(1, 1, 8, 8)
     for found, expected in zip(loaded.embedding()(image), built(image), strict=True):
         assert torch.equal(found, expected)

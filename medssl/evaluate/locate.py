@@ -154,5 +154,5 @@ class _Similarity(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """(B, channels, *patch) -> (B, P, *patch)."""
-        found = self.embedding.similarity(self._points, self.embedding(windows))
-        return self.embedding.upsample(found, windows.shape[2:])
+        maps = self.embedding(windows)
+        return self.embedding.similarity(self._points, maps, windows.shape[2:])

@@ -60,7 +60,7 @@ class AnatomicalEmbeddingConfig(MethodConfig):
     negative_distance: float = Field(
         3.0, gt=0, description="mm from a point to its nearest negative, fine map"
     )
-    coarse_negative_distance: float = Field(8.0, gt=0, description="the same, coarse map")
+    coarse_negative_distance: float = Field(5.0, gt=0, description="the same, coarse map")
     temperature: float = Field(0.5, gt=0)
     view: ViewConfig = PLACE_VIEW
 
@@ -146,9 +146,7 @@ class AnatomicalEmbedding(Method):
             point[:, 2] = size[2] // 2
         asked = network.sample(maps, point)
         after = PlaceMaps(*(cells.roll(-1, 0) for cells in maps))
-        alike, alike_after = (
-            network.upsample(network.similarity(asked, some), size) for some in (maps, after)
-        )
+        alike, alike_after = (network.similarity(asked, some, size) for some in (maps, after))
         return {
             "voxel": marked(image, point),
             "similarity": shown(alike, image),

@@ -14,6 +14,8 @@ from medssl.networks.conv import ConvBlock, channels_last, conv
 from medssl.networks.encoder import Encoder
 from medssl.networks.patches import crop_to
 
+_CHANNELS = 8  # upsampled at once
+
 
 class PlaceMaps(NamedTuple):
     """Vectors of length 1 for every cell of an image, float32.
@@ -140,19 +142,29 @@ class PlaceEmbedding(nn.Module):
         )
         return PlacePoints(fine, coarse)
 
-    def similarity(self, points: PlacePoints, maps: PlaceMaps) -> Tensor:
-        """How alike points (B or 1, P) are to every cell of the fine map of other images.
+    def similarity(
+        self, points: PlacePoints, maps: PlaceMaps, size: Sequence[int] | None = None
+    ) -> Tensor:
+        """How alike points (B or 1, P) are to every place of other images.
+
+        Args:
+            points: of one image, which go with all, or of as many as there are maps of.
+            maps: of the images.
+            size: of the images, for every voxel; None: for every cell of the fine map.
 
         Returns:
-            float32 (B, P, *fine grid), -1 to 1: the mean of the fine and the coarse cosine, the
-            coarse one upsampled linearly (sec. III-C of the paper; it is their sum there).
+            float32 (B, P, *size or fine grid), -1 to 1: the mean of the fine and the coarse cosine
+            (sec. III-C of the paper; it is their sum there). Between the centres of cells, vectors
+            are those of :meth:`sample`.
         """
-        fine = cosines(points.fine, maps.fine)
-        coarse = cosines(points.coarse, maps.coarse)
-        factor = self.strides[1] // self.strides[0]
-        mode = "bilinear" if fine.ndim == 4 else "trilinear"
-        coarse = F.interpolate(coarse, scale_factor=factor, mode=mode, align_corners=False)
-        return (fine + crop_to(coarse, fine.shape[2:])) / 2
+        found = []
+        for vectors, cells, stride in zip(points, maps, self.strides, strict=True):
+            factor = stride if size is not None else stride // self.strides[0]
+            alike = cosines(vectors, cells)
+            if factor > 1:
+                alike = _between(alike, cells, factor, size or maps.fine.shape[2:])
+            found.append(alike)
+        return (found[0] + found[1]) / 2
 
     def find(self, points: PlacePoints, maps: PlaceMaps) -> tuple[Tensor, Tensor]:
         """Where in other images points (B, P) are.
@@ -167,12 +179,6 @@ class PlaceEmbedding(nn.Module):
     def centres(self, index: Tensor, grid: Sequence[int]) -> Tensor:
         """Row-major numbers of cells of the fine map, (B, P) -> voxels, float32 (B, d, P)."""
         return cell_centres(index, grid, self.strides[0])
-
-    def upsample(self, similarity: Tensor, size: Sequence[int]) -> Tensor:
-        """A similarity (B, P, *fine grid) on the image's own grid, linearly: (B, P, *size)."""
-        mode = "bilinear" if similarity.ndim == 4 else "trilinear"
-        large = F.interpolate(similarity, scale_factor=self.strides[0], mode=mode)
-        return crop_to(large, size)
 
 
 def sample_cells(cells: Tensor, points: Tensor, stride: int) -> Tensor:
@@ -211,3 +217,29 @@ def cell_centres(index: Tensor, grid: Sequence[int], stride: int) -> Tensor:
         index = index // length
     cells = torch.stack(axes[::-1], dim=1).float()
     return (cells + 0.5) * stride - 0.5
+
+
+def _between(alike: Tensor, cells: Tensor, factor: int, size: Sequence[int]) -> Tensor:
+    """Cosines with vectors that are linear between cells, and of length 1 again.
+
+    The product with such a vector is linear in the products with its cells; what is not is its
+    length, which does not depend on the points. Channels by a few, as the vectors of all voxels of
+    a window would take more memory than all else.
+
+    Args:
+        alike: cosines with the cells, (B, P, *grid).
+        cells: (B, D, *grid).
+        factor: places per cell along each axis.
+        size: places along each axis; cells end where they do, or beyond.
+
+    Returns:
+        (B, P, *size).
+    """
+    mode = "bilinear" if cells.ndim == 4 else "trilinear"
+
+    def finer(values: Tensor) -> Tensor:
+        return crop_to(F.interpolate(values, scale_factor=factor, mode=mode), size)
+
+    parts = torch.split(cells, _CHANNELS, dim=1)
+    length = torch.stack([finer(some).square().sum(1, keepdim=True) for some in parts]).sum(0)
+    return finer(alike) / length.sqrt().clamp(min=1e-6)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -88,16 +90,21 @@ def test_a_point_is_found_in_its_own_image(dims):
     torch.testing.assert_close(made.centres(fine_only, maps.fine.shape[2:]), wanted)
 
 
-def test_similarity_is_the_mean_of_the_two_cosines_the_coarse_one_upsampled():
-    made = embedding()
-    maps = PlaceMaps(*(F.normalize(torch.randn(1, 6, n, n)) for n in (8, 4)))
+@pytest.mark.parametrize(("dims", "side"), [(2, 16), (2, 13), (3, 8)])
+def test_similarity_is_the_mean_cosine_with_the_vectors_sampled_at_every_voxel(dims, side):
+    made = embedding(dims=dims)
+    maps = PlaceMaps(
+        *(F.normalize(torch.randn(2, 6, *(-(-side // s),) * dims)) for s in made.strides)
+    )
     points = PlacePoints(*(F.normalize(torch.randn(1, 3, 6), dim=2) for _ in range(2)))
-    found = made.similarity(points, maps)
-    fine = torch.einsum("bpd,bdxy->bpxy", points.fine, maps.fine)
-    coarse = torch.einsum("bpd,bdxy->bpxy", points.coarse, maps.coarse)
-    large = F.interpolate(coarse, size=(8, 8), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(found, (fine + large) / 2)
-    assert made.upsample(found, (16, 16)).shape == (1, 3, 16, 16)
+    for size, stride in (((side,) * dims, 1), (None, 2)):
+        grid = size or maps.fine.shape[2:]
+        count = torch.arange(math.prod(grid)).expand(2, -1)
+        sampled = made.sample(maps, cell_centres(count, grid, stride))
+        expected = sum(p @ s.transpose(1, 2) for p, s in zip(points, sampled, strict=True)) / 2
+        found = made.similarity(points, maps, size)
+        assert found.shape == (2, 3, *grid)
+        torch.testing.assert_close(found.flatten(2), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_an_encoder_without_a_way_to_the_fine_map_is_refused():
