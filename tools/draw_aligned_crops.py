@@ -35,11 +35,11 @@ from medssl.views.places import free_range
 
 CROP, VIEW = (32, 48, 32), (16, 24, 16)
 ROWS, SCORE = 4, 0.7
-MM = 0.058  # inches
+MM = 0.064  # inches
 INK = "#f0f0f0"
 RIM = [Stroke(linewidth=1.8, foreground="black"), Normal()]
-PLACE = "#00e5ff"
-NAMES = {1: "anterior", 2: "posterior"}
+PLACE = "#ff5fe0"
+NAMES = {1: "anterior hippocampus", 2: "posterior"}
 OUTLINE = {value: [part / 255 for part in PALETTE[value - 1]] for value in NAMES}
 
 
@@ -59,7 +59,7 @@ def batch_of(store: Store, contract: InputContract) -> tuple[Crops, Tensor]:
     return crops_of(batch), batch["label"]
 
 
-def panel(axis: Axes, image: Tensor, label: Tensor, place: Tensor, title: str) -> None:
+def panel(axis: Axes, image: Tensor, label: Tensor, place: Tensor, title: str, note: str) -> None:
     """The sagittal plane of a crop (x, y, z) through a place, with the view around it."""
     at = tuple(int(n) for n in place.round())
     grey = take_plane(image.numpy(), "sagittal", at)
@@ -85,18 +85,22 @@ def panel(axis: Axes, image: Tensor, label: Tensor, place: Tensor, title: str) -
     axis.plot([1, 11], [height - 2.5] * 2, color=INK, linewidth=2.2, path_effects=RIM)
     axis.text(1, height - 4, "10 mm", color=INK, fontsize=6.5, path_effects=RIM)
     axis.set_title(title, fontsize=8, loc="left", pad=3)
+    axis.set_title(note, fontsize=7, loc="right", pad=3)
     axis.set_axis_off()
 
 
-def titles(number: int, by_position: Pairs, score: float, apart: float) -> list[str]:
-    """What stands above the three panels of a row."""
-    names = [chr(ord("A") + 2 * number + k) for k in range(2)]
+def titles(number: int, by_position: Pairs, score: float, apart: float) -> list[tuple[str, str]]:
+    """What stands above the three panels of a row, left and right."""
+    first, second = (chr(ord("A") + 2 * number + k) for k in range(2))
     counts = "counts" if by_position.weight[2 * number] else "does not count"
     found = "counts" if score > SCORE else "does not count"
     return [
-        f"Patient {names[0]}: a place, its view",
-        f"Patient {names[1]}, by position: {counts}",
-        f"Patient {names[1]}, by embedding: {score:.2f}, {found}; {100 * apart:.0f} % off position",
+        (f"Patient {first}: a place", ""),
+        (f"Patient {second}: position", counts),
+        (
+            f"Patient {second}: embedding",
+            f"alike {score:.2f}, {found}; {100 * apart:.0f} % off position",
+        ),
     ]
 
 
@@ -116,16 +120,17 @@ def draw(crops: Crops, label: Tensor, matcher: PlaceMatcher, out: Path) -> None:
         for axis, whose, place, title in zip(
             axes[number], (row, other, other), places, named, strict=True
         ):
-            panel(axis, crops.image[whose, 0], label[whose, 0], place, title)
+            panel(axis, crops.image[whose, 0], label[whose, 0], place, *title)
     lines: list[Any] = [Line2D([], [], color=c, label=NAMES[v]) for v, c in OUTLINE.items()]
-    lines.append(Line2D([], [], color=PLACE, marker="+", label="place and view, sagittal"))
+    told = "place and view; each panel is the sagittal plane through its place"
+    lines.append(Line2D([], [], color=PLACE, marker="+", label=told))
     figure.legend(handles=lines, ncols=3, loc="lower center", frameon=False, fontsize=8)
     figure.subplots_adjust(
         left=0.01, right=0.99, top=1 - 0.22 / height, bottom=0.32 / height, wspace=0.03, hspace=0.17
     )
     figure.savefig(out, dpi=100)
     with Image.open(out) as picture:
-        picture.convert("RGB").quantize(128).save(out, optimize=True)
+        picture.convert("RGB").quantize(200).save(out, optimize=True)
 
 
 if __name__ == "__main__":

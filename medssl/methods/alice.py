@@ -193,7 +193,7 @@ class Alice(Method):
         ]
 
     def preview(self, crops: Crops) -> dict[str, Tensor]:
-        """Both views of every pair as they are, masked, and with what is predicted of them."""
+        """Both views of every pair beside each other, masked, and with what is predicted."""
         images, mask = torch.cat(self.views(crops)), self._masks(crops)
         predicted = self.student(images, mask, self._visible).image
         if self._config.normalise_patches:
@@ -201,11 +201,16 @@ class Alice(Method):
         hidden = upsample_mask(mask, self._size)
         given = images.masked_fill(hidden, float(images.min()))
         found = pictures(Reconstruction(images, given, hidden, predicted), self.target)
-        return {
-            f"{whose}, {name}": rows.chunk(2)[side]
-            for side, whose in enumerate(("a patient", "another"))
-            for name, rows in found.items()
-        }
+        # Of a pair, both on the grey scale of the first.
+        axes = tuple(range(1, images.ndim))
+        spread, mean = torch.std_mean(images, axes, keepdim=True)
+        factor = spread.chunk(2)[0] / spread.chunk(2)[1].clamp(min=1e-6)
+        shown = {}
+        for name, rows in found.items():
+            own, other = rows.chunk(2)
+            shown[f"a patient, {name}"] = own
+            shown[f"another, {name}"] = (other - mean.chunk(2)[1]) * factor + mean.chunk(2)[0]
+        return shown
 
     def bundle_state(self) -> dict[str, Tensor]:
         """The encoder's weights and, of the U-Net, the decoder's."""

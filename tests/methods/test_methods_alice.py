@@ -205,9 +205,11 @@ def test_previews_show_both_patients():
     shown = make("alice").preview(crops())
     assert list(shown) == [
         f"{who}, {what}"
-        for who in ("a patient", "another")
         for what in ("original", "masked", "reconstruction")
+        for who in ("a patient", "another")
     ]
+    one, other = shown["a patient, original"], shown["another, original"]
+    torch.testing.assert_close(one.flatten(1).mean(1), other.flatten(1).mean(1))
     hidden = shown["a patient, masked"] != shown["a patient, original"]
     same = shown["a patient, reconstruction"] == shown["a patient, original"]
     assert (hidden | same).all()
