@@ -139,11 +139,11 @@ class DenseEmbedding(JointEmbedding):
         asked = self.matched(second, first).of(one.cells)[:, middle, None]
         likeness = F.cosine_similarity(other.cells.float(), asked.float(), dim=2)
         axes = tuple(range(1, crops.image.ndim))
-        dark, bright = (f(crops.image, axes)[:, None] for f in (torch.amin, torch.amax))
+        mean, spread = (f(crops.image, axes)[:, None] for f in (torch.mean, torch.std))
         least, most = (f(likeness, 1)[:, None] for f in (torch.amin, torch.amax))
         share = (likeness - least) / (most - least).clamp(min=1e-6)
-        painted = self._enlarged(dark + share * (bright - dark), second)
-        low = dark.reshape(-1, *(1,) * len(axes))
+        painted = self._enlarged(mean + (4 * share - 2) * spread, second)  # a crop's usual greys
+        low = crops.image.amin(axes, keepdim=True)
         return {
             "crop": crops.image,
             "view 1": first.image,
