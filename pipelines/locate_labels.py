@@ -5,7 +5,7 @@ Pretrains it on the training subjects of a folder of scans with label maps (``im
 each label in one is looked for in the other: how many mm from the middle of the same label there?
 Beside it what needs no images: the same place as a share of the scan's extent, and the scan's
 middle; and the same network with random weights. What similarity and the way back are worth is
-measured with scans from which the label was cut away. Choose settings with measured=validation;
+measured with scans from which one label was cut away. Choose settings with measured=validation;
 then measure once.
 
     python pipelines/locate_labels.py DATA OUT --config locate_labels/cpu
@@ -70,8 +70,8 @@ def main(
         count_seen(bundle, [volume.subject_id for volume in volumes])
     settings = study.pretrain
     table = measured(bundle, volumes, study.label_names, settings.seed, settings.device)
-    gone = missed(bundle, volumes, study.label_names, settings.device)
-    report(table, gone, study, store, out)
+    cut = missed(bundle, volumes, study.label_names, settings.device)
+    report(table, cut, study, store, out)
 
 
 def first_volumes(store: Store, study: Study) -> list[Volume]:
@@ -119,12 +119,13 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def trust(table: pd.DataFrame, gone: pd.DataFrame) -> pd.DataFrame:
+def trust(table: pd.DataFrame, cut: pd.DataFrame) -> pd.DataFrame:
     """What similarity and the way back say: of pairs in thirds by the way back, with the median
-    error; and of places that are cut away."""
+    error; and in scans that were cut, of places that are gone and of those that are left."""
     found = table[table["arm"] == FOUND]
     thirds = pd.qcut(found["return_mm"].rank(method="first"), 3, labels=["least", "middle", "most"])
     parts = {f"there, {name} third": part for name, part in found.groupby(thirds, observed=True)}
+    parts |= {"left in a cut scan": cut[~cut["gone"]], "gone from a cut scan": cut[cut["gone"]]}
     rows = [
         {
             "place": name,
@@ -133,22 +134,21 @@ def trust(table: pd.DataFrame, gone: pd.DataFrame) -> pd.DataFrame:
             "similarity": part["similarity"].median(),
             "error_mm": part["error_mm"].median() if "error_mm" in part else float("nan"),
         }
-        for name, part in {**parts, "cut away": gone}.items()
+        for name, part in parts.items()
     ]
     return pd.DataFrame(rows)
 
 
-def told_apart(table: pd.DataFrame, gone: pd.DataFrame) -> dict[str, float]:
-    """How well each number tells places that are there from places cut away: areas under the ROC
-    curve, 0.5 being chance."""
+def told_apart(cut: pd.DataFrame) -> dict[str, float]:
+    """How well each number tells places that are left in cut scans from those that are gone: areas
+    under the ROC curve, 0.5 being chance; nan where none are left."""
     from sklearn.metrics import roc_auc_score
 
-    found = table[table["arm"] == FOUND]
-    there = np.repeat([1, 0], [len(found), len(gone)])
-    return {
-        name: float(roc_auc_score(there, sign * np.concatenate((found[name], gone[name]))))
-        for name, sign in (("similarity", 1.0), ("return_mm", -1.0))
-    }
+    left = ~cut["gone"].to_numpy(bool)
+    if not left.any():
+        return {"similarity": float("nan"), "return_mm": float("nan")}
+    signs = {"similarity": 1.0, "return_mm": -1.0}
+    return {name: float(roc_auc_score(left, sign * cut[name])) for name, sign in signs.items()}
 
 
 def markdown(found: pd.DataFrame, trusted: pd.DataFrame, areas: dict[str, float]) -> str:
@@ -182,7 +182,7 @@ def markdown(found: pd.DataFrame, trusted: pd.DataFrame, areas: dict[str, float]
         )
     lines += [
         "",
-        f"Told apart, there or cut away: AUROC {areas['similarity']:.3f} by similarity, "
+        f"Told apart in cut scans, left or gone: AUROC {areas['similarity']:.3f} by similarity, "
         f"{areas['return_mm']:.3f} by there and back.",
     ]
     return "\n".join(lines) + "\n"
@@ -210,23 +210,23 @@ def figure(table: pd.DataFrame) -> Any:
     return plot
 
 
-def report(table: pd.DataFrame, gone: pd.DataFrame, study: Study, store: Store, out: Path) -> None:
+def report(table: pd.DataFrame, cut: pd.DataFrame, study: Study, store: Store, out: Path) -> None:
     """Write and log the tables and the figure; print them."""
-    found, areas = summary(table), told_apart(table, gone)
+    found, areas = summary(table), told_apart(cut)
     name = f"locate_labels-{study.measured}"
     table.to_csv(out / f"{name}.csv", index=False)
-    gone.to_csv(out / f"{name}-missed.csv", index=False)
+    cut.to_csv(out / f"{name}-cut.csv", index=False)
     found.to_csv(out / f"{name}-summary.csv", index=False)
     subjects = table["to"].nunique()
     text = f"{subjects} {study.measured} subjects, every one in every other.\n\n"
-    text += markdown(found, trust(table, gone), areas)
+    text += markdown(found, trust(table, cut), areas)
     write_whole(out / f"{name}.md", text)
     typer.echo(text)
     typer.echo(f"Store {store.fingerprint()[:12]}")
     figure(table).savefig(out / f"{name}.png", dpi=150)
     with tracking.run("medssl-locate-labels", study.measured, out) as run:
         run.log_config(study.model_dump(mode="json"))
-        for ending in (".csv", "-missed.csv", "-summary.csv", ".md", ".png"):
+        for ending in (".csv", "-cut.csv", "-summary.csv", ".md", ".png"):
             run.log_file(out / f"{name}{ending}")
         whole = found[found["label"] == "all"]
         names = [arm.replace(" ", "_") for arm in whole["arm"]]

@@ -81,32 +81,45 @@ def random_embedding(spec: BundleSpec, seed: int) -> PlaceEmbedding:
 def missed(
     bundle: Bundle, volumes: Sequence[Volume], labels: Mapping[int, str], device: str
 ) -> pd.DataFrame:
-    """What the embedding says where it cannot be right: the middle of a label is looked for in
-    volumes that were cut so that the label's middle is gone.
+    """What the embedding says where it cannot be right: the middles of labels are looked for in
+    volumes that were cut so that the middle of one of them is gone.
 
-    Args and rows as of :func:`measured`, with ``similarity`` and ``return_mm`` alone.
+    Args as of :func:`measured`.
+
+    Returns:
+        a row for every ordered pair, label that was cut away, and label that is looked for:
+        ``from``, ``to``, ``label``, ``gone`` (it is the one cut away; the others are the control,
+        where their middles are left), ``similarity`` and ``return_mm``.
     """
     scans = [Scan(np.asarray(v.array()), v.spacing, v.row) for v in volumes]
+    middles = [centroids(volume, list(labels)) for volume in volumes]
     network, rows = bundle.embedding(), []
-    for value, label in labels.items():
-        middles = [centroids(volume, [value]) for volume in volumes]
-        cut = [without(scan, place[0]) for scan, place in zip(scans, middles, strict=True)]
-        found = located(network, scans, middles, bundle, device, cut)
+    for number in range(len(labels)):
+        cut = [without(scan, some[number]) for scan, some in zip(scans, middles, strict=True)]
+        kept = [part for _, part in cut]
+        found = located(network, scans, middles, bundle, device, [scan for scan, _ in cut])
         for (i, j), where in found.items():
-            pair = {"from": volumes[i].subject_id, "to": volumes[j].subject_id, "label": label}
-            rows.append({**pair, "similarity": where[0, -2], "return_mm": where[0, -1]})
+            axis, first, last = kept[j]
+            for other, label in enumerate(labels.values()):
+                if other != number and not first <= middles[j][other, axis] < last:
+                    continue
+                row = {"from": volumes[i].subject_id, "to": volumes[j].subject_id}
+                similarity, distance = where[other, -2:]
+                asked = {"label": label, "gone": other == number}
+                rows.append({**row, **asked, "similarity": similarity, "return_mm": distance})
     return pd.DataFrame(rows)
 
 
-def without(scan: Scan, place: Array) -> Scan:
+def without(scan: Scan, place: Array) -> tuple[Scan, tuple[int, int, int]]:
     """The larger part of a scan, along its longest axis, that lies at least ``GONE`` mm from a
-    voxel."""
+    voxel; and that axis, with the first voxel kept and the one after the last."""
     extent = np.asarray(scan.array.shape[1:]) * np.asarray(scan.spacing)
     axis = int(extent.argmax())
     far, length = GONE / scan.spacing[axis], scan.array.shape[1 + axis]
-    first, last = int(np.floor(place[axis] - far)) + 1, int(np.ceil(place[axis] + far))
-    kept = slice(0, first) if first >= length - last else slice(last, length)
-    return Scan(scan.array[(slice(None),) * (1 + axis) + (kept,)], scan.spacing, scan.stats)
+    before, after = int(np.floor(place[axis] - far)) + 1, int(np.ceil(place[axis] + far))
+    first, last = (0, before) if before >= length - after else (after, length)
+    array = scan.array[(slice(None),) * (1 + axis) + (slice(first, last),)]
+    return Scan(array, scan.spacing, scan.stats), (axis, first, last)
 
 
 def located(

@@ -67,33 +67,41 @@ def test_the_interval_is_over_the_subjects_that_are_looked_in(pipeline):
     assert worse.iloc[-1]["embedding better"] == "not supported"
 
 
-def gone(*similarities):
-    """Places cut away, whose way back is 7."""
-    return pd.DataFrame({"similarity": similarities, "return_mm": 7.0})
+def cut_scans(gone=(0.1, 0.2, 0.6), left=(0.4, 0.5, 0.7)):
+    """Places in cut scans; the way back of those gone is 7, of those left 1."""
+    return pd.DataFrame(
+        {
+            "gone": [True] * len(gone) + [False] * len(left),
+            "similarity": [*gone, *left],
+            "return_mm": [7.0] * len(gone) + [1.0] * len(left),
+        }
+    )
 
 
-def test_trust_is_by_thirds_of_the_way_back_and_of_what_is_gone(pipeline):
-    table = errors({"a": 0.5, "b": 1.0, "c": 1.5})
-    found = pipeline.trust(table, gone(0.1, 0.2, 0.6))
+def test_trust_is_by_thirds_of_the_way_back_and_of_cut_scans(pipeline):
+    found = pipeline.trust(errors({"a": 0.5, "b": 1.0, "c": 1.5}), cut_scans())
     assert found["place"].tolist()[0] == "there, least third"
-    assert found["place"].tolist()[-1] == "cut away"
-    assert found["pairs"].tolist() == [4, 4, 4, 3]
+    assert found["place"].tolist()[-2:] == ["left in a cut scan", "gone from a cut scan"]
+    assert found["pairs"].tolist() == [4, 4, 4, 3, 3]
     assert found["error_mm"].tolist()[:3] == [1.5, 2.0, 2.5]
-    assert found["return_mm"].tolist() == [3.0, 4.0, 5.0, 7.0]
-    assert found["similarity"].tolist()[-1] == 0.2
-    # similarities there are 0.4, 0.5 and 0.67, four each: 0.6 is above two thirds of them
-    areas = pipeline.told_apart(table, gone(0.1, 0.2, 0.6))
+    assert found["return_mm"].tolist() == [3.0, 4.0, 5.0, 1.0, 7.0]
+    assert found["similarity"].tolist()[-2:] == [0.5, 0.2]
+
+
+def test_what_is_gone_is_told_from_what_is_left(pipeline):
+    areas = pipeline.told_apart(cut_scans())
     assert areas["return_mm"] == 1.0
-    assert areas["similarity"] == pytest.approx((1 + 1 + 1 / 3) / 3)
+    assert areas["similarity"] == pytest.approx(7 / 9)  # of nine pairs, 0.6 wins two
+    assert np.isnan(pipeline.told_apart(cut_scans(left=()))["similarity"])
 
 
 def test_the_markdown_has_a_row_for_each_label_arm_and_third(pipeline):
-    table, cut = errors({"a": 0.5, "b": 1.0, "c": 1.5}), gone(0.1)
-    areas = pipeline.told_apart(table, cut)
-    text = pipeline.markdown(pipeline.summary(table), pipeline.trust(table, cut), areas)
-    assert len(text.splitlines()) == (2 + 3 * 4) + 1 + (2 + 4) + 2
+    table, cut = errors({"a": 0.5, "b": 1.0, "c": 1.5}), cut_scans()
+    found, trusted = pipeline.summary(table), pipeline.trust(table, cut)
+    text = pipeline.markdown(found, trusted, pipeline.told_apart(cut))
+    assert len(text.splitlines()) == (2 + 3 * 4) + 1 + (2 + 5) + 2
     assert "| all | image centre | 3.00 | 3.00 to 3.00 | 3.00 | +1.00 [" in text
-    assert "| cut away | 1 | 7.00 | 0.100 |  |" in text
+    assert "| gone from a cut scan | 3 | 7.00 | 0.200 |  |" in text
 
 
 def test_a_subject_without_all_labels_is_left_out_and_two_are_needed(pipeline, monkeypatch):

@@ -54,7 +54,7 @@ def bundle(monkeypatch):
 @pytest.fixture
 def volumes():
     return [
-        volume("a", (9, 9), [(1, 2), (7, 7)]),
+        volume("a", (9, 9), [(1, 2), (7, 5)]),
         volume("b", (9, 12), [(4, 2), (6, 9)], seed=1),
         volume("c", (10, 8), [(2, 2), (8, 6)], seed=2),
     ]
@@ -94,21 +94,26 @@ def test_a_labels_middle_is_its_mean_voxel():
     np.testing.assert_array_equal(centroids(one, [1, 2]), [[1, 1.5], [3, 3]])
 
 
-def test_what_was_cut_away_is_not_found_where_it_was(bundle, volumes):
+def test_what_was_cut_away_is_not_found_where_it_was_and_the_rest_is(bundle, volumes):
     table = missed(bundle, volumes, LABELS, "cpu")
-    assert len(table) == 6 * 2
     assert set(table["label"]) == {"one", "two"}
-    assert (table["similarity"] < 1).all()
-    assert (table["return_mm"] > 0).mean() > 0.7
+    gone, left = table[table["gone"]], table[~table["gone"]]
+    assert len(gone) == 6 * 2
+    assert (gone["similarity"] < 1 - 1e-6).all()
+    assert (gone["return_mm"] > 0).mean() > 0.7
+    # In a the two labels are so near that with the one the other is gone.
+    assert sorted(set(left["to"])) == ["b", "c"]
+    assert len(left) == 2 * 2 * 2
+    assert left["similarity"].to_numpy() == pytest.approx(1, abs=1e-4)
+    assert (left["return_mm"] == 0).all()
 
 
 @pytest.mark.parametrize(
-    ("place", "kept"),
-    [((1, 2), slice(6, 12)), ((1, 9), slice(0, 6)), ((1, 5.5), slice(0, 2))],
+    ("place", "kept"), [((1, 2), (6, 12)), ((1, 9), (0, 6)), ((1, 5.5), (0, 2))]
 )
 def test_the_larger_part_that_lies_far_enough_is_kept(place, kept):
     scan = places.Scan(np.arange(9 * 12).reshape(1, 9, 12), (1.0, 2.0), {})
-    found = without(scan, np.array(place))
-    np.testing.assert_array_equal(found.array, scan.array[:, :, kept])
-    first = np.arange(12)[kept] * 2.0
-    assert np.abs(first - 2 * place[1]).min() > places.GONE - 1e-9
+    found, part = without(scan, np.array(place))
+    assert part == (1, *kept)
+    np.testing.assert_array_equal(found.array, scan.array[:, :, slice(*kept)])
+    assert np.abs(np.arange(12)[slice(*kept)] - place[1]).min() * 2.0 >= places.GONE
