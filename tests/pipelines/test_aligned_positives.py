@@ -18,6 +18,7 @@ from medssl.studies.claims import Claim
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESET = ROOT / "configs/claims/aligned_positives.yaml"
+ARMS = ("scratch", "mim", "random", "displaced", "position", "casa")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def results(gain: dict[str, float], noise: float = 0.001) -> pd.DataFrame:
     """Dice of every arm: 0.5, more with labels and seeds, and what it gains over that."""
     rows = []
     for seed in range(3):
-        for number, arm in enumerate(("scratch", "mim", "random", "displaced", "position", "casa")):
+        for number, arm in enumerate(ARMS):
             for labels in (1, 2, 9):
                 value = 0.5 + labels / 100 + seed / 10 + gain.get(arm, 0.0)
                 value += noise * ((seed + number) % 3)
@@ -76,11 +77,13 @@ def test_other_differences_are_told_beside(claim):
     assert found.table[0]["arm"] == "scratch"
 
 
-def test_runs_that_found_nothing_are_counted(claim):
-    table = results({})
-    table.loc[[0, 4, 9], "dice"] = 0.01
+def test_runs_that_learned_too_little_are_counted(claim):
+    table = results(dict.fromkeys(ARMS, 0.2))
+    table.loc[[0, 1, 9], "dice"] = 0.01
+    table.loc[[2], "dice"] = 0.56
     settings = load(claim.Settings, PRESET)
-    assert "3 of 54 fine-tunings ended with a Dice below 0.1" in claim.notes(table, settings)[-1]
+    assert "3 of 54 fine-tunings ended with a Dice below 0.55" in claim.notes(table, settings)[-1]
+    assert "(scratch 2, displaced 1)" in claim.notes(table, settings)[-1]
 
 
 def test_arms_differ_in_their_options_alone(claim, tmp_path):
