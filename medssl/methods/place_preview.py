@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from medssl.methods.masked import in_range_of
+
 
 def marked(image: Tensor, point: Tensor) -> Tensor:
     """The slice of a volume that has a point, everywhere along the last axis, with a cross there.
@@ -35,7 +37,4 @@ def shown(similarity: Tensor, image: Tensor) -> Tensor:
     range of the image (B, 1, *size), beside which it is shown."""
     if similarity.ndim == 5:
         similarity = similarity.amax(4, keepdim=True).expand(similarity.shape)
-    axes = tuple(range(1, image.ndim))
-    low, high = image.amin(axes, keepdim=True), image.amax(axes, keepdim=True)
-    least, most = similarity.amin(axes, keepdim=True), similarity.amax(axes, keepdim=True)
-    return low + (similarity - least) / (most - least).clamp(min=1e-6) * (high - low)
+    return in_range_of(image, similarity, similarity)[0]

@@ -173,6 +173,11 @@ def _load_dicom(volume: DicomVolume) -> Image:
 
 
 def load_nifti(path: Path) -> Image:
+    """A NIfTI file on its own grid; one slice along z is a 2D image, (channel, row, column).
+
+    Raises:
+        MedsslError: what reading NIfTI raises.
+    """
     array, affine = read_nifti(path)
     if affine is not None:
         sides = np.linalg.norm(affine[:3, :3], axis=0)
