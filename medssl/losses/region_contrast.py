@@ -34,10 +34,16 @@ class RegionContrast(nn.Module):
         lattice: regions along each axis; two at least along one of them.
         anchors: how many, drawn once and the same in every run; at most all regions.
         temperature: > 0.
+
+    Attributes:
+        places: int64 (P,), ascending: the regions that the loss asks for, by their number in
+            row-major order of the lattice.
+        anchors: int64 (A,), those of them that are anchors.
     """
 
+    places: Tensor
     anchors: Tensor
-    asked: Tensor
+    own: Tensor
     far: Tensor
 
     def __init__(self, lattice: Sequence[int], anchors: int = 13, temperature: float = 0.1) -> None:
@@ -52,9 +58,10 @@ class RegionContrast(nn.Module):
         places = list(product(*map(range, lattice)))
         chosen = sorted(random.Random(0).sample(range(len(places)), min(anchors, len(places))))
         beside = [[_touch(places[n], other) for other in places] for n in chosen]
-        asked = [n for n in range(len(places)) if any(row[n] for row in beside)]
+        asked = [n for n in range(len(places)) if n in chosen or any(row[n] for row in beside)]
+        self.register_buffer("places", torch.tensor(asked))
         self.register_buffer("anchors", torch.tensor(chosen))
-        self.register_buffer("asked", torch.tensor(asked))
+        self.register_buffer("own", torch.tensor([asked.index(n) for n in chosen]))
         self.register_buffer("far", ~torch.tensor([[row[n] for n in asked] for row in beside]))
 
     def forward(
@@ -67,37 +74,34 @@ class RegionContrast(nn.Module):
         """Scalar float32 (float64 for float64 input).
 
         Args:
-            first, second: the regions of two views, each (B, regions, D), in row-major order of the
-                lattice.
+            first, second: the regions of two views at ``places``, each (B, P, D).
             partition, volume: int64 (B,) each; given, L^D, else L^R.
 
         Raises:
             ValueError: the shapes do not fit.
         """
-        regions = math.prod(self.lattice)
-        if first.ndim != 3 or first.shape != second.shape or first.shape[1] != regions:
+        count = len(self.places)
+        if first.ndim != 3 or first.shape != second.shape or first.shape[1] != count:
             raise ValueError(
-                f"regions of two views are (B, {regions}, D), not {tuple(first.shape)} and "
+                f"regions of two views are (B, {count}, D), not {tuple(first.shape)} and "
                 f"{tuple(second.shape)}"
             )
         if partition is not None and volume is not None:
             check_numbers(len(first), partition, volume)
-        wanted = torch.cat((self.anchors, self.asked))
-        views = [view[:, wanted] for view in (first, second)]
-        with wide_pair(views[0].flatten(1), views[1].flatten(1), "contrast of regions") as pair:
-            wide = [F.normalize(v.view(views[0].shape), dim=2) for v in pair]
-            places = [v[:, : len(self.anchors)] for v in wide]
-            others = torch.cat([v[:, len(self.anchors) :] for v in wide], dim=1).mT
+        with wide_pair(first.flatten(1), second.flatten(1), "contrast of regions") as pair:
+            wide = [F.normalize(v.view(first.shape), dim=2) for v in pair]
+            anchors = [v[:, self.own] for v in wide]
+            others = torch.cat(wide, dim=1).mT
             far = self.far.repeat(1, 2)
             opposites = [
-                self._scaled(place @ others).masked_fill(far, NOWHERE).logsumexp(2)
-                for place in places
+                self._scaled(anchor @ others).masked_fill(far, NOWHERE).logsumexp(2)
+                for anchor in anchors
             ]
-            alike = self._scaled((places[0] * places[1]).sum(2))
+            alike = self._scaled((anchors[0] * anchors[1]).sum(2))
             if partition is None or volume is None:
                 each = [F.softplus(against - alike) for against in opposites]
                 return mean_value(torch.stack(each).mean())
-            return self._across(places, opposites, alike, partition, volume)
+            return self._across(anchors, opposites, alike, partition, volume)
 
     def _across(
         self,

@@ -3,6 +3,7 @@ its crops lie, the first stages of segmentation's decoder by the regions of its 
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -55,6 +56,7 @@ class GlobalLocal(JointEmbedding):
     """
 
     Config = GlobalLocalConfig
+    _asked: Tensor
 
     def __init__(self, config: GlobalLocalConfig, encoder: Encoder, samples: Samples) -> None:
         super().__init__(config, encoder, samples)
@@ -86,6 +88,10 @@ class GlobalLocal(JointEmbedding):
             conv(encoder.dims, width, width, 1, bias=True),
         )
         self._local_loss = RegionContrast(self._lattice, config.regions, config.temperature)
+        numbers = torch.arange(math.prod(cells), dtype=torch.float64).view(1, 1, *cells)
+        whole = crop_to(numbers, [n * REGION for n in self._lattice])
+        asked = split_patches(whole, self._lattice)[0, self._local_loss.places]
+        self.register_buffer("_asked", asked.long(), persistent=False)
 
     def views(self, crops: Crops) -> list[Tensor]:
         """Two views of every crop; for the local loss the first one again, changed once more in
@@ -124,12 +130,18 @@ class GlobalLocal(JointEmbedding):
         with torch.no_grad():
             others = self.encoder(again)
         joined = [torch.cat((m.detach(), o)) for m, o in zip(maps, others, strict=True)]
-        made = self.head(self.decoder(joined, torch.cat((view, again))))
-        whole = crop_to(made, [n * REGION for n in self._lattice])
-        regions = split_patches(whole, self._lattice).chunk(2)
+        made = self.decoder(joined, torch.cat((view, again)))
         alike = (self.partition(crops), crops.volume) if self._across else ()
-        loss: Tensor = self._local_loss(*regions, *alike)
+        loss: Tensor = self._local_loss(*self._regions(made).chunk(2), *alike)
         return loss
+
+    def _regions(self, made: Tensor) -> Tensor:
+        """The head's map of the decoder's (N, C, *cells) in the regions that the loss asks for,
+        (N, P, channels x cells): the head sees cell by cell, so no other cell goes through it."""
+        cells = made.flatten(2).index_select(2, self._asked.flatten())
+        folded = cells.view(*cells.shape[:2], *self._asked.shape, *(1,) * (made.ndim - 4))
+        seen: Tensor = self.head(folded)
+        return seen.flatten(3).transpose(1, 2).flatten(2)
 
     def preview(self, crops: Crops) -> dict[str, Tensor]:
         """The crop and its views."""
