@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medssl.processes import gather_rows, mean_value, sum_processes, world
@@ -46,7 +45,7 @@ class PlaceContrast(nn.Module):
         """Scalar float32 (float64 for float64 input); 0 where no point counts.
 
         Args:
-            queries, keys: (B, P, D), point by point.
+            queries, keys: (B, P, D), point by point; all vectors of length 1.
             counts: bool (B, P), whether the two show one place.
             candidates: (B, C, D).
             allowed: bool (B, P, C), whether a candidate is no place of that point.
@@ -60,9 +59,7 @@ class PlaceContrast(nn.Module):
         with torch.autocast(queries.device.type, enabled=False):
             double = torch.float64 in (queries.dtype, keys.dtype)
             wide = torch.float64 if double else torch.float32
-            q, k, c, o = (
-                F.normalize(rows.to(wide), dim=2) for rows in (queries, keys, candidates, offers)
-            )
+            q, k, c, o = (rows.to(wide) for rows in (queries, keys, candidates, offers))
             own = (q * k).sum(2, keepdim=True)
             near = (q @ c.transpose(1, 2)).masked_fill(~allowed, float("-inf"))
             parts = [own, near.topk(min(self.hard, c.shape[1]), dim=2, sorted=False).values]

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from medssl.losses import PlaceContrast
 from medssl.methods.base import Crops, Method, MethodConfig, Samples, Step
+from medssl.methods.joint import STRONG_VIEW
 from medssl.methods.place_preview import marked, shown
 from medssl.methods.view_config import ViewConfig
 from medssl.networks import Encoder, PlaceEmbedding, PlaceMaps, PlacePoints, pooled
+from medssl.networks.patches import take_patches
 from medssl.views import (
     Draw,
     View,
@@ -31,15 +33,7 @@ from medssl.views import (
 )
 
 # As of joint methods, but less of the crop is cut away: what two views do not share is no positive.
-PLACE_VIEW = ViewConfig(
-    rotation=15.0,
-    crop_scale=(0.5, 1.0),
-    gamma=(0.7, 1.4),
-    contrast=(0.7, 1.3),
-    brightness=0.2,
-    noise=0.1,
-    blur=(0.1, 1.0),
-)
+PLACE_VIEW = STRONG_VIEW.model_copy(update={"crop_scale": (0.5, 1.0)})
 _TRIES = 4  # points drawn for every positive, as not all lie in both views
 _WATCHED = 4  # positives of every sample that a run is watched by
 
@@ -185,11 +179,9 @@ class AnatomicalEmbedding(Method):
         for number, (view, cells) in enumerate(zip(pair, maps, strict=True)):
             grid = cells.shape[2:]
             order = draw.fork(number).permutation(math.prod(grid))[:, : self._pool]
-            index = order[:, None]
             where = cell_positions(view, grid).flatten(2)
-            where = where.gather(2, index.expand(-1, where.shape[1], -1))
-            taken = cells.flatten(2).gather(2, index.expand(-1, cells.shape[1], -1))
-            vectors.append(taken.transpose(1, 2))
+            where = where.gather(2, order[:, None].expand(-1, where.shape[1], -1))
+            vectors.append(take_patches(cells.flatten(2).transpose(1, 2), order))
             places.append(in_mm(view, where))
             whole.append(in_crop(view, where))
         return torch.cat(vectors, dim=1), torch.cat(places, dim=2), torch.cat(whole, dim=1)
