@@ -74,7 +74,7 @@ class MaskedMSE(nn.Module):
             wide = torch.float64 if prediction.dtype == torch.float64 else torch.float32
             guess, truth = prediction.to(wide), target.to(wide)
             if self.normalise_patches:
-                truth = _normalised(truth, (2,))
+                truth = _normalised_rows(truth)
             return F.mse_loss(guess, truth, reduction="sum") / max(1, guess.numel())
 
 
@@ -126,6 +126,15 @@ def _within(grid: Sequence[int]) -> tuple[int, ...]:
 def _normalised(cells: Tensor, axes: tuple[int, ...]) -> Tensor:
     mean, std = _statistics(cells, axes)
     return (cells - mean) / std
+
+
+def _normalised_rows(patches: Tensor) -> Tensor:
+    """What :func:`_normalised` makes of patches in rows (B, n, voxels), much faster."""
+    voxels = patches.shape[2]
+    # layer norm divides by all voxels where a variance is divided by one less
+    factor = (voxels - 1) / voxels
+    scaled = F.layer_norm(patches, (voxels,), eps=_EPSILON * factor)
+    return scaled.mul_(factor**0.5)
 
 
 def _statistics(cells: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -42,17 +42,36 @@ class GradientMagnitude(Target):
         Raises:
             ValueError: an axis has one voxel alone.
         """
-        return torch.stack(differences(image)).square().sum(0).sqrt()
+        first, *rest = differences(image)
+        total = first.square_()
+        for other in rest:
+            total.addcmul_(other, other)
+        return total.sqrt_()
 
 
+@torch.no_grad()
 def differences(image: Tensor) -> list[Tensor]:
-    """The derivative along every spatial axis per voxel: (B, C, *spatial) each, float32.
+    """The derivative along every spatial axis per voxel: (B, C, *spatial) each, float32, without
+    gradient.
 
     Raises:
         ValueError: an axis has one voxel alone.
     """
     if min(image.shape[2:]) < 2:
         raise ValueError(f"an image of {tuple(image.shape[2:])} voxels has no gradient")
-    axes = tuple(range(2, image.ndim))
     wide = image if image.dtype == torch.float64 else image.float()
-    return list(torch.gradient(wide, dim=axes))
+    return [_difference(wide, axis) for axis in range(2, image.ndim)]
+
+
+def _difference(image: Tensor, axis: int) -> Tensor:
+    """What `torch.gradient` gives along an axis, several times as fast."""
+    length, found = image.shape[axis], torch.empty_like(image)
+
+    def between(first: int, step: int, count: int, into: int) -> Tensor:
+        low, high = (image.narrow(axis, n, count) for n in (first, first + step))
+        return torch.sub(high, low, out=found.narrow(axis, into, count))
+
+    between(0, 2, length - 2, into=1).div_(2)
+    between(0, 1, 1, into=0)
+    between(length - 2, 1, 1, into=length - 1)
+    return found
