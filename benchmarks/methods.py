@@ -14,6 +14,7 @@ clustering).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import statistics
 import time
@@ -55,7 +56,7 @@ class Call:
 
 
 def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The value with its tensors changed, inside lists, tuples and dicts too."""
+    """The value with its tensors changed, inside lists, tuples, dicts and dataclasses too."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, (list, tuple)):
@@ -63,6 +64,8 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     if isinstance(value, dict):
         return {key: mapped(part, change) for key, part in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.replace(value, **mapped(vars(value), change))
     return value
 
 
@@ -75,6 +78,8 @@ def tensors(value: Any) -> Iterator[Tensor]:
             yield from tensors(part)
     elif isinstance(value, dict):
         yield from tensors(list(value.values()))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from tensors(vars(value))
 
 
 def fresh(tensor: Tensor) -> Tensor:
