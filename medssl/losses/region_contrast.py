@@ -15,6 +15,8 @@ from medssl.losses.pairs import wide_pair
 from medssl.losses.partition_contrast import NOWHERE, check_numbers, mean_over_pairs, paired
 from medssl.processes import gather_rows, mean_value
 
+_LEAST = 1e-12  # shorter vectors count as this long, as in F.normalize
+
 
 class RegionContrast(nn.Module):
     """L^R and L^D (Chaitanya et al. 2020, sec. 3.2, eq. 3 and 4).
@@ -89,14 +91,14 @@ class RegionContrast(nn.Module):
         if partition is not None and volume is not None:
             check_numbers(len(first), partition, volume)
         with wide_pair(first.flatten(1), second.flatten(1), "contrast of regions") as pair:
-            wide = [F.normalize(v.view(first.shape), dim=2) for v in pair]
-            anchors = [v[:, self.own] for v in wide]
-            others = torch.cat(wide, dim=1).mT
-            far = self.far.repeat(1, 2)
-            opposites = [
-                self._scaled(anchor @ others).masked_fill(far, NOWHERE).logsumexp(2)
-                for anchor in anchors
-            ]
+            wide = [v.view(first.shape) for v in pair]
+            anchors = [F.normalize(v[:, self.own], dim=2) for v in wide]
+            both = torch.cat(anchors, dim=1)
+            # products are fewer than vectors, so it is they that are divided by lengths
+            cosines = [both @ v.mT / v.norm(dim=2).clamp(min=_LEAST)[:, None] for v in wide]
+            against = self._scaled(torch.cat(cosines, dim=2))
+            far = self.far.repeat(2, 2)
+            opposites = against.masked_fill(far, NOWHERE).logsumexp(2).chunk(2, dim=1)
             alike = self._scaled((anchors[0] * anchors[1]).sum(2))
             if partition is None or volume is None:
                 each = [F.softplus(against - alike) for against in opposites]

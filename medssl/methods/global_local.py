@@ -137,11 +137,11 @@ class GlobalLocal(JointEmbedding):
 
     def _regions(self, made: Tensor) -> Tensor:
         """The head's map of the decoder's (N, C, *cells) in the regions that the loss asks for,
-        (N, P, channels x cells): the head sees cell by cell, so no other cell goes through it."""
-        cells = made.flatten(2).index_select(2, self._asked.flatten())
-        folded = cells.view(*cells.shape[:2], *self._asked.shape, *(1,) * (made.ndim - 4))
-        seen: Tensor = self.head(folded)
-        return seen.flatten(3).transpose(1, 2).flatten(2)
+        (N, P, cells x channels): the head sees cell by cell, so no other cell goes through it."""
+        cells = made.flatten(2).transpose(1, 2).index_select(1, self._asked.flatten())
+        shape = *self._asked.shape, *(1,) * (made.ndim - 4)
+        seen: Tensor = self.head(cells.view(len(made), *shape, -1).movedim(-1, 1))
+        return seen.movedim(1, -1).flatten(2)
 
     def preview(self, crops: Crops) -> dict[str, Tensor]:
         """The crop and its views."""
