@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from torch import nn
 from medssl.bundle import Architecture, Bundle, BundleSpec, InputContract, TargetSpec
 from medssl.networks import build_model
 from medssl.store.intensity import IntensityContract
+
+sys.path.insert(0, str(Path(__file__).parent))  # for predict_runs
 
 PATIENT_NAME = "Findme^Never"
 
