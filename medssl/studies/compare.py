@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import pandas as pd
 
@@ -135,40 +135,53 @@ def comparison(study: Study, source: Path, out: Path, key_file: Path | None = No
             volumes=volumes,
             key_file=key_file,
         )
-        chosen, costs, refused = fitting_encoders(data, store, methods, out)
-        benches[name] = Bench.of(data, store, costs, out)
-        encoders[name], left_out[name] = chosen, refused
+        fitting = fitting_encoders(data, store, methods, out)
+        benches[name] = Bench.of(fitting.data, store, fitting.costs, out)
+        encoders[name], left_out[name] = fitting.encoders, fitting.refused
     return Comparison(study, out, benches, plan(study, encoders), Records(out), left_out)
 
 
-def fitting_encoders(
-    data: DataSet, store: Store, methods: Sequence[str], out: Path
-) -> tuple[dict[str, str], dict[str, Cost], dict[str, str]]:
-    """For each method the first encoder that it can be built with, and what a sample costs.
+@dataclass(frozen=True)
+class Fitting:
+    """What the methods are compared with on a data set.
 
-    Returns:
-        encoders by method, costs by method, and why the methods that are in neither are not.
+    Attributes:
+        data: the data set; its encoders are also those that methods make of the ones it names.
+        encoders: by method, the encoder it trains.
+        costs: by method, what a sample costs with that.
+        refused: by method that is in neither, why it fits none.
     """
-    encoders: dict[str, str] = {}
-    costs: dict[str, Cost] = {}
-    refused: dict[str, str] = {}
+
+    data: DataSet
+    encoders: dict[str, str]
+    costs: dict[str, Cost]
+    refused: dict[str, str]
+
+
+def fitting_encoders(data: DataSet, store: Store, methods: Sequence[str], out: Path) -> Fitting:
+    """For each method the first encoder that it can be built with, and what a sample costs."""
+    found = Fitting(data.model_copy(update={"encoders": {**data.encoders}}), {}, {}, {})
+    dims: Literal[2, 3] = 2 if store[next(iter(store))].dims == 2 else 3
     for method in methods:
         reasons = []
-        for encoder in data.encoders:
+        for asked in data.encoders:
+            spec = data.trained(method, asked, dims)
+            found.data.encoders[spec.name] = spec.options
+            config = found.data.pretraining(method, spec.name, 0, 1)
             try:
-                costs[method] = cost_of(store, data.pretraining(method, encoder, 0, 1), out)
+                found.costs[method] = cost_of(store, config, out)
             except ValueError as error:
-                reasons.append(f"{encoder}: {error}")
+                reasons.append(f"{asked}: {error}")
             except MedsslError as error:
                 if error.code != "CONFIG_INVALID":
                     raise
-                reasons.append(f"{encoder}: {error.what}")
+                reasons.append(f"{asked}: {error.what}")
             else:
-                encoders[method] = encoder
+                found.encoders[method] = spec.name
                 break
-        if method not in encoders:
-            refused[method] = "; ".join(reasons)
-    return encoders, costs, refused
+        if method not in found.encoders:
+            found.refused[method] = "; ".join(reasons)
+    return found
 
 
 def report(found: Comparison) -> str:

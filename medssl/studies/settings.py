@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from medssl import config as configuration
+from medssl.bundle import EncoderSpec
 from medssl.config import StrictModel
 from medssl.errors import MedsslError
 from medssl.finetune import FinetuneConfig
@@ -86,6 +87,12 @@ class DataSet(StrictModel):
             "steps": steps,
         }
         return configuration.load(PretrainConfig, values=values)
+
+    def trained(self, method: str, encoder: str, dims: Literal[2, 3]) -> EncoderSpec:
+        """The encoder that a method trains where one of these is asked for, mostly that itself."""
+        name = self.methods.get(method, {}).get("method", method)
+        asked = EncoderSpec(name=encoder, dims=dims, options=self.encoders[encoder])
+        return method_class(name).encoder_for(asked)
 
     def finetuning(self, task: TaskSettings, encoder: str, seed: int) -> FinetuneConfig:
         """The configuration of one fine-tuning, the same from scratch and from an encoder."""

@@ -219,16 +219,27 @@ def test_a_method_that_refuses_one_encoder_takes_the_next(finished):
     store, data = Store.open(out / "stores" / "stripes"), load(Study, values=TINY).data["stripes"]
     vit = {"patch_size": 4, "embed_dim": 24, "depth": 1, "heads": 2}
     both = data.model_copy(update={"encoders": {**data.encoders, "vit": vit}})
-    encoders, costs, refused = compare.fitting_encoders(both, store, ["mp3", "rotation"], out)
-    assert encoders == {"mp3": "vit", "rotation": "unet"}
-    assert {name: cost.passes for name, cost in costs.items()} == {"mp3": 1, "rotation": 1}
-    assert refused == {}
+    found = compare.fitting_encoders(both, store, ["mp3", "rotation"], out)
+    assert found.encoders == {"mp3": "vit", "rotation": "unet"}
+    assert {name: cost.passes for name, cost in found.costs.items()} == {"mp3": 1, "rotation": 1}
+    assert found.refused == {}
     uneven = data.model_copy(
         update={"encoders": {**data.encoders, "vit": {**vit, "patch_size": 5}}}
     )
-    encoders, _, refused = compare.fitting_encoders(uneven, store, ["mp3"], out)
-    assert encoders == {}
-    assert re.match("unet: .*vision transformer.*; vit: .*whole number of cells", refused["mp3"])
+    found = compare.fitting_encoders(uneven, store, ["mp3"], out)
+    assert found.encoders == {}
+    assert re.match(
+        "unet: .*vision transformer.*; vit: .*whole number of cells", found.refused["mp3"]
+    )
+
+
+def test_what_trains_another_encoder_is_compared_with_that_one(pipeline, finished, tmp_path):
+    folder, config, _ = finished
+    pipeline.main(folder, tmp_path, ["method=image_volume", "tasks=[blob,size]"], config)
+    table = pd.read_csv(tmp_path / "results.csv")
+    assert set(table["encoder"]) == {"slices"}
+    for task, control in (("blob", "scratch"), ("size", "random")):
+        assert set(table[table["task"] == task]["method"]) == {control, "image_volume"}
 
 
 @pytest.mark.parametrize("preset", ["cpu", "gpu"])
