@@ -74,14 +74,15 @@ def markdown(
     failures: Mapping[str, str] = {},
     left_out: Mapping[str, Mapping[str, str]] = {},
 ) -> str:
-    """The main metrics as a markdown table, then what is not in it, and why."""
+    """The main metrics as markdown tables, by method and in full; what is not there, and why."""
     lines = [
+        *_overview(compared[compared["metric"].isin(MAIN)]),
         "| task | readout | labels | metric | encoder | method | control | method's |"
         " gain [95 % CI] | seeds | better than control |",
         "| --- " * 11 + "|",
     ]
     for row in compared[compared["metric"].isin(MAIN)].to_dict("records"):
-        digits = 0 if row["metric"] == "mae" else 3
+        digits = _digits(row["metric"])
         low, gain, high = (f"{row[k]:+.{digits}f}" for k in ("low", "gain", "high"))
         lines.append(
             f"| {row['task']} | {row['readout']} | {row['labels']} | {row['metric']} |"
@@ -94,6 +95,35 @@ def markdown(
     for data, methods in left_out.items():
         lines += [f"- {method} is left out on {data}: {why}" for method, why in methods.items()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _overview(compared: pd.DataFrame) -> list[str]:
+    """A table of each task: a line for each method, its gain at every readout and number of labels,
+    bold where the interval lies on one side of 0."""
+    lines = []
+    for task, part in compared.groupby("task", sort=False):
+        digits = _digits(str(part["metric"].iloc[0]))
+        places = list(dict.fromkeys(zip(part["readout"], part["labels"], strict=True)))
+        gains: dict[str, dict[tuple[str, str], str]] = {}
+        for row in part.to_dict("records"):
+            gain, told = f"{row['gain']:+.{digits}f}", row["low"] > 0 or row["high"] < 0
+            own = gains.setdefault(f"{row['method']} ({row['encoder']})", {})
+            own[row["readout"], row["labels"]] = f"**{gain}**" if told else gain
+        headings = [f"{readout}, {labels}" for readout, labels in places]
+        lines += [
+            f"| {task}: gain, {part['metric'].iloc[0]} | " + " | ".join(headings) + " |",
+            "| --- " * (1 + len(places)) + "|",
+            *(
+                f"| {name} | " + " | ".join(own.get(place, "") for place in places) + " |"
+                for name, own in sorted(gains.items())
+            ),
+            "",
+        ]
+    return lines
+
+
+def _digits(metric: str) -> int:
+    return 0 if metric == "mae" else 3
 
 
 def figure(compared: pd.DataFrame) -> Figure:

@@ -55,6 +55,24 @@ def test_the_table_tells_what_failed_and_what_was_left_out():
     assert "- gmml is left out on x: why" in text
 
 
+def test_each_method_has_a_line_with_its_gains():
+    parts = [
+        results("auroc", name, "random", readout, (values, [0.5, 0.6, 0.7]))
+        for name, readout, values in (
+            ("mae", "knn", [0.61, 0.72, 0.81]),
+            ("mae", "linear", [0.6, 0.5, 0.9]),
+            ("simclr", "linear", [0.4, 0.51, 0.6]),
+        )
+    ]
+    lines = markdown(summary(pd.concat(parts).drop_duplicates())).splitlines()
+    assert lines[:4] == [
+        "| task: gain, auroc | knn, 10 % | linear, 10 % |",
+        "| --- | --- | --- |",
+        "| mae (unet) | **+0.113** | +0.067 |",
+        "| simclr (unet) |  | **-0.097** |",
+    ]
+
+
 def test_the_figure_has_a_panel_for_each_readout():
     table = pd.concat(
         [
