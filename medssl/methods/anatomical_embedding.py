@@ -21,6 +21,7 @@ from medssl.methods.place_preview import marked, shown
 from medssl.methods.view_config import ViewConfig
 from medssl.networks import Encoder, PlaceEmbedding, PlaceMaps, PlacePoints, pooled
 from medssl.networks.patches import take_patches
+from medssl.processes import world
 from medssl.views import (
     Draw,
     View,
@@ -51,6 +52,7 @@ class AnatomicalEmbeddingConfig(MethodConfig):
     others: int = Field(
         32, ge=0, description="random cells of every other subject's sample, negatives too"
     )
+    most_others: int = Field(512, ge=1, description="of these in all, where batches are large")
     negative_distance: float = Field(
         3.0, gt=0, description="mm from a point to its nearest negative, fine map"
     )
@@ -74,7 +76,8 @@ class AnatomicalEmbedding(Method):
         self._sizes = config.model_dump(include={"dim", "fine_stride", "width"})
         self.network = PlaceEmbedding(encoder, **self._sizes)
         self._plan = ViewPlan(config.view.settings(), samples.patch_size, 2)
-        self._points, self._pool, self._others = config.positives, config.pool, config.others
+        self._points, self._pool = config.positives, config.pool
+        self._others, self._most_others = config.others, config.most_others
         self._far = (config.negative_distance, config.coarse_negative_distance)
         self._fine = PlaceContrast(config.temperature, config.negatives)
         self._coarse = PlaceContrast(config.temperature, config.coarse_negatives)
@@ -111,7 +114,7 @@ class AnatomicalEmbedding(Method):
                     counts.repeat(1, 2),
                     candidates,
                     away & whole[:, None],
-                    candidates[:, : self._others],
+                    candidates[:, : self._offered(len(crops))],
                     crops.subject,
                 )
             )
@@ -155,6 +158,10 @@ class AnatomicalEmbedding(Method):
     def bundle_parts(self) -> dict[str, Any]:
         """See `Method.bundle_parts`."""
         return {"embedding": self._sizes}
+
+    def _offered(self, crops: int) -> int:
+        """Cells that every sample offers the others; as many in several processes as in one."""
+        return min(self._others, -(-self._most_others // (crops * world()[1])))
 
     def _pair(self, crops: Crops) -> list[View]:
         return make_views(crops.image, crops.draw, [self._plan], crops.spacing)

@@ -93,6 +93,13 @@ def test_the_loss_sees_both_directions_and_the_subjects():
     assert coarse["candidates"].shape == (4, 32, 8)
 
 
+@pytest.mark.parametrize(("most", "each"), [(100, 4), (16, 4), (9, 3), (1, 1)])
+def test_of_a_large_batch_every_sample_offers_fewer(most, each):
+    for given in recorded(most_others=most)[2:]:
+        assert given["offers"].shape == (4, each, 8)
+    assert recorded(others=0)[2]["offers"].shape == (4, 0, 8)
+
+
 def test_its_loss_is_the_mean_of_both_maps_and_watched_by_the_first_view():
     method, batch = make(NAME), crops()
     step = method.step(batch)
