@@ -162,8 +162,9 @@ def _panel(axis: Any, part: pd.DataFrame) -> None:
         )
     axis.axvline(0, color="#888888", linewidth=1)
     axis.set_yticks(range(len(names)), names, fontsize=8)
-    metric = str(part["metric"].iloc[0]).replace("auroc", "AUROC").replace("mae", "MAE, mm³")
+    metric = {"auroc": "AUROC", "mae": "MAE, mm³", "dice": "Dice"}[str(part["metric"].iloc[0])]
     axis.set_xlabel(f"gain over {part['control'].iloc[0]}, {metric}", fontsize=8)
     axis.tick_params(axis="x", labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(title="labels", fontsize=7, title_fontsize=7, frameon=False)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1, 1), "handlelength": 1}
+    axis.legend(title="labels", fontsize=7, title_fontsize=7, frameon=False, **beside)
