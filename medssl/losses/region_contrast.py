@@ -56,7 +56,7 @@ class RegionContrast(nn.Module):
             raise ValueError(
                 f"a lattice of {list(lattice)} with {anchors} anchors has no region beside another"
             )
-        self.temperature, self.lattice = temperature, tuple(lattice)
+        self.temperature = temperature
         places = list(product(*map(range, lattice)))
         chosen = sorted(random.Random(0).sample(range(len(places)), min(anchors, len(places))))
         beside = [[_touch(places[n], other) for other in places] for n in chosen]
