@@ -132,19 +132,15 @@ def one_run(
     name = f"{trained}-{'gradient' if gradient else 'plain'}-{seed}"
     file = out / "measured" / f"{name}.json"
     if file.exists():
-        found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
-        return found
+        return _on_disk(file)
     config = settings.pretraining(trained, gradient, seed)
     path = pretrained(store.path, out / "pretrained" / name, config, out)
     lines = []
     for kind in settings.sides if trained == JOINT else (trained,):
         bundle = Bundle.load(path).for_dims(int(kind[0]))
-        encoder: Any = bundle.model().encoder
-        frozen = frozen_auroc(store, settings, kind, bundle, encoder, seed)
+        frozen = frozen_auroc(store, settings, kind, bundle, bundle.model().encoder, seed)
         tuned = tuned_auroc(store, settings, kind, path, seed, out / "tuned" / f"{name}-{kind}")
-        for readout, value in ((FROZEN, frozen), (TUNED, tuned)):
-            row = {"seed": seed, "trained": trained, "gradient": gradient, "kind": kind}
-            lines.append({**row, "readout": readout, "auroc": value})
+        lines += _lines(trained, gradient, kind, seed, frozen, tuned)
     write_whole(file, json.dumps(lines))
     return lines
 
@@ -153,19 +149,31 @@ def controls(store: Store, settings: Settings, seed: int, out: Path) -> list[dic
     """Random weights, read in the same ways."""
     file = out / "measured" / f"{RANDOM}-{seed}.json"
     if file.exists():
-        found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
-        return found
+        return _on_disk(file)
     lines = []
     for kind in settings.sides:
         bundle = Bundle.load(out / "pretrained" / f"{kind}-plain-{seed}" / "bundle")
         encoder = random_encoder(bundle.spec.architecture, seed)
         frozen = frozen_auroc(store, settings, kind, bundle, encoder, seed)
         tuned = tuned_auroc(store, settings, kind, None, seed, out / "tuned" / f"{RANDOM}-{kind}")
-        for readout, value in ((FROZEN, frozen), (TUNED, tuned)):
-            row = {"seed": seed, "trained": RANDOM, "gradient": False, "kind": kind}
-            lines.append({**row, "readout": readout, "auroc": value})
+        lines += _lines(RANDOM, False, kind, seed, frozen, tuned)
     write_whole(file, json.dumps(lines))
     return lines
+
+
+def _on_disk(file: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _lines(
+    trained: str, gradient: bool, kind: str, seed: int, frozen: float, tuned: float
+) -> list[dict[str, Any]]:
+    row = {"seed": seed, "trained": trained, "gradient": gradient, "kind": kind}
+    return [
+        {**row, "readout": readout, "auroc": value}
+        for readout, value in ((FROZEN, frozen), (TUNED, tuned))
+    ]
 
 
 def subjects_of(store: Store, kind: str) -> dict[str, str]:
